@@ -1,0 +1,43 @@
+# What people type. `make help` lists it.
+GO      ?= go
+BIN     := bin/bulkhead
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# The kernel's firewall is written in these tests, in namespaces of their own.
+ROOT    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPATH,GOCACHE,GOMODCACHE,GOFLAGS,GOPROXY,CI)
+
+.PHONY: help build demo test lint check fuzz fmt clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+build: $(BIN) ## build bin/bulkhead
+
+$(BIN): FORCE
+	@echo "building $(BIN) (the first build takes a minute)" >&2
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/bulkhead
+
+FORCE:
+
+demo: build ## a small plant in namespaces: plan, apply, prove, real packets (root or ordinary user)
+	@$(BIN) demo
+
+test: lint ## everything, under the race detector, against the real kernel (root or sudo)
+	@scripts/install-test-deps.sh
+	$(ROOT) env PATH="$$PATH:/usr/sbin:/sbin" $(GO) test -race -timeout 60m ./...
+
+check: ## what needs no privilege: vet, lint, tests of pure code
+	$(GO) test ./inventory/... ./pkg/config/... ./pkg/classify/... ./pkg/packet/... ./pkg/policy/... ./pkg/compile/... ./pkg/diag/... ./pkg/plan/...
+
+lint: ## vet and staticcheck (pinned in tools/go.mod)
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 30s) each
+	@scripts/fuzz.sh
+
+fmt: ## format
+	gofmt -w cmd pkg drivers inventory examples
+
+clean: ## remove what was built
+	rm -rf bin

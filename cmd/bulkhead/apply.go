@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead/pkg/apply"
+	"bulkhead/pkg/plan"
+	"bulkhead/pkg/reconcile"
+	"bulkhead/pkg/store"
+)
+
+type applyOptions struct {
+	yes    bool
+	accept []string
+	reason string
+	points []string
+	format string
+}
+
+func (a *app) applyCmd() *cobra.Command {
+	var o applyOptions
+	cmd := &cobra.Command{
+		Use:   "apply [PLAN.json]",
+		Short: "make the devices enforce the policy, proved before and after",
+		Long: `Plan, prove, change the devices, read them back and prove again. If a device then
+does not hold what was meant, its previous state is put back.
+
+With a file that "plan -o json --out FILE" wrote, apply does exactly that plan and
+refuses if policy, inventory or a device has moved since.`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file := ""
+			if len(args) > 0 {
+				file = args[0]
+			}
+			return a.apply(cmd.Context(), file, o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	f.StringSliceVar(&o.accept, "accept", nil, "accept a brake by its name")
+	f.StringVar(&o.reason, "reason", "", "why; wanted with --accept")
+	f.StringSliceVar(&o.points, "point", nil, "only these points (and those that share their device)")
+	outputFlag(cmd, &o.format, "text", "json")
+	return cmd
+}
+
+func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
+	if len(o.accept) > 0 && strings.TrimSpace(o.reason) == "" {
+		return fmt.Errorf("--accept needs --reason: say why, so that others can read it later")
+	}
+	r, s, err := a.plan(ctx, o.points)
+	if err != nil {
+		return err
+	}
+	if file != "" {
+		if err := samePlan(file, r.Plan); err != nil {
+			return err
+		}
+	}
+	if o.format == "text" && file == "" {
+		if _, err := a.out.Write(plan.Text(r.Plan, a.colour(""))); err != nil {
+			return err
+		}
+	}
+	if err := planExit(r.Plan, false); err != nil {
+		return err
+	}
+	if len(r.Jobs) == 0 {
+		fmt.Fprintln(a.err, "nothing to do: every point enforces what policy says")
+		return a.said(o.format, r.Plan, nil)
+	}
+	if err := brakesAccepted(r.Plan, o.accept); err != nil {
+		return err
+	}
+	if !o.yes {
+		if err := a.ask(fmt.Sprintf("Apply plan %s?", r.Plan.ID)); err != nil {
+			return err
+		}
+	}
+	return a.carryOut(ctx, r, s, o)
+}
+
+// carryOut applies the jobs and remembers which points enforce now.
+func (a *app) carryOut(ctx context.Context, r *reconcile.Result, s *reconcile.Site, o applyOptions) error {
+	outcomes, runErr := apply.Run(ctx, r.Jobs, func(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) })
+	enforced, dir, err := a.enforced(s)
+	if err != nil {
+		return err
+	}
+	done := 0
+	for _, out := range outcomes {
+		if !out.Applied {
+			continue
+		}
+		done++
+		for _, p := range out.Points {
+			enforced[p] = true
+		}
+	}
+	if err := store.SetEnforced(dir, s.Config.Settings.Name, enforced); err != nil && runErr == nil {
+		runErr = err
+	}
+	if err := a.said(o.format, r.Plan, outcomes); err != nil {
+		return err
+	}
+	switch {
+	case runErr == nil:
+		for _, out := range outcomes {
+			for _, p := range out.Proof {
+				fmt.Fprintf(a.err, "point %s: proved (%d situations, %d pairs of address sets)\n", p.Point, p.Situations, p.Pairs)
+			}
+		}
+		return nil
+	case done > 0:
+		return withCode(exitPartial, fmt.Errorf("applied in part (%d of %d devices): %w", done, len(r.Jobs), runErr))
+	default:
+		return withCode(exitRefused, runErr)
+	}
+}
+
+func (a *app) said(format string, p *plan.Plan, outcomes []apply.Outcome) error {
+	if format != "json" {
+		return nil
+	}
+	return writeJSON(a.out, map[string]any{"formatVersion": "1.0", "plan": p, "outcomes": notNil(outcomes)})
+}
+
+// samePlan refuses a saved plan that is no longer what would be done.
+func samePlan(file string, now *plan.Plan) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("cannot read the plan: %w", err)
+	}
+	var was plan.Plan
+	if err := json.Unmarshal(b, &was); err != nil || was.ID == "" {
+		return fmt.Errorf("%q is not a plan: write one with `bulkhead plan -o json --out %s`", file, file)
+	}
+	if was.ID == now.ID {
+		return nil
+	}
+	var moved []string
+	if was.PolicyHash != now.PolicyHash {
+		moved = append(moved, "the site directory")
+	}
+	if was.InventoryHash != now.InventoryHash {
+		moved = append(moved, "the inventory")
+	}
+	for _, pt := range now.Points {
+		i := slices.IndexFunc(was.Points, func(x plan.Point) bool { return x.Name == pt.Name })
+		if i < 0 || was.Points[i].State != pt.State {
+			moved = append(moved, "point "+pt.Name)
+		}
+	}
+	if len(moved) == 0 {
+		moved = append(moved, "time (a policy expired, or another version made the plan)")
+	}
+	return withCode(exitRefused, fmt.Errorf("plan %s is stale: since it was made, %s moved; plan again", was.ID, strings.Join(moved, ", ")))
+}
+
+func brakesAccepted(p *plan.Plan, accept []string) error {
+	var open []string
+	for _, b := range p.Brakes {
+		if !slices.Contains(accept, b.Name) {
+			open = append(open, fmt.Sprintf("  %s: %s\n", b.Name, b.Saw))
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	names := []string{}
+	for _, b := range p.Brakes {
+		if !slices.Contains(accept, b.Name) && !slices.Contains(names, b.Name) {
+			names = append(names, b.Name)
+		}
+	}
+	return withCode(exitRefused, fmt.Errorf("a brake holds this plan:\n%sif that is meant, repeat with --accept %s --reason \"...\"", strings.Join(open, ""), strings.Join(names, ",")))
+}
+
+// ask wants a yes. Without somebody to answer it is a no.
+func (a *app) ask(question string) error {
+	if f, ok := a.in.(*os.File); ok {
+		if st, err := f.Stat(); err == nil && st.Mode()&os.ModeCharDevice == 0 {
+			return withCode(exitRefused, fmt.Errorf("nobody is there to confirm: repeat with --yes"))
+		}
+	}
+	fmt.Fprintf(a.err, "%s Only \"yes\" does: ", question)
+	line, err := bufio.NewReader(a.in).ReadString('\n')
+	if strings.TrimSpace(line) != "yes" {
+		return withCode(exitRefused, fmt.Errorf("not confirmed; nothing was written to any device"))
+	}
+	_ = err // an answer that ends without a newline is an answer
+	return nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead/pkg/plan"
+	"bulkhead/pkg/reconcile"
+)
+
+func (a *app) planCmd() *cobra.Command {
+	var format, out string
+	var detailed bool
+	var points []string
+	cmd := &cobra.Command{
+		Use:   "plan",
+		Short: "show what would change, flows first; writes to no device",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, _, err := a.plan(cmd.Context(), points)
+			if err != nil {
+				return err
+			}
+			if err := a.writePlan(r.Plan, format, out); err != nil {
+				return err
+			}
+			return planExit(r.Plan, detailed)
+		},
+	}
+	outputFlag(cmd, &format, "text", "json", "markdown", "html")
+	cmd.Flags().StringVar(&out, "out", "", "write to this file instead of standard output")
+	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 2 if there are changes")
+	cmd.Flags().StringSliceVar(&points, "point", nil, "only these points (and those that share their device)")
+	return cmd
+}
+
+// planExit turns what a plan says into an exit code.
+func planExit(p *plan.Plan, detailed bool) error {
+	if why := p.Blocked(); why != "" {
+		return withCode(exitRefused, fmt.Errorf("this plan cannot be applied: %s", why))
+	}
+	var down []string
+	for _, pt := range p.Points {
+		if pt.Status == plan.Unreachable || pt.Status == plan.Refused {
+			down = append(down, fmt.Sprintf("point %q: %s", pt.Name, pt.Error))
+		}
+	}
+	if len(down) > 0 {
+		code := exitError
+		if !slices.ContainsFunc(p.Points, func(x plan.Point) bool { return x.Status == plan.Unreachable }) {
+			code = exitRefused
+		}
+		return withCode(code, fmt.Errorf("no plan for %s", strings.Join(down, "; ")))
+	}
+	if detailed && p.HasChanges() {
+		return withCode(exitPending, errSaid)
+	}
+	return nil
+}
+
+// plan makes a plan of the whole site, or of some points.
+func (a *app) plan(ctx context.Context, only []string) (*reconcile.Result, *reconcile.Site, error) {
+	s, err := a.loaded(ctx, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := knownPoints(s, only); err != nil {
+		return nil, nil, err
+	}
+	enforced, _, err := a.enforced(s)
+	if err != nil {
+		return nil, nil, err
+	}
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: only})
+	return r, s, err
+}
+
+func knownPoints(s *reconcile.Site, names []string) error {
+	var all []string
+	for _, p := range s.Config.Settings.Points {
+		all = append(all, p.Name)
+	}
+	for _, n := range names {
+		if !slices.Contains(all, n) {
+			return fmt.Errorf("no point %q in bulkhead.yaml%s", n, didYouMean(n, all))
+		}
+	}
+	return nil
+}
+
+// writePlan renders a plan to standard output or to a file.
+func (a *app) writePlan(p *plan.Plan, format, out string) error {
+	var text []byte
+	var err error
+	switch format {
+	case "json":
+		text, err = plan.JSON(p)
+	case "markdown":
+		text = plan.Markdown(p)
+	case "html":
+		text, err = plan.HTML(p)
+	default:
+		text = plan.Text(p, a.colour(out))
+	}
+	if err != nil {
+		return err
+	}
+	if out == "" || out == "-" {
+		_, err = a.out.Write(text)
+		return err
+	}
+	if err := os.WriteFile(out, text, 0o600); err != nil {
+		return fmt.Errorf("cannot write the plan: %w", err)
+	}
+	fmt.Fprintf(a.err, "plan %s written to %s\n", p.ID, out)
+	return nil
+}
+
+// colour reports whether the text goes to a terminal that wants colour.
+func (a *app) colour(out string) bool {
+	if out != "" || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	f, ok := a.out.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"bulkhead/pkg/diag"
+	"bulkhead/pkg/plan"
+)
+
+func (a *app) verifyCmd() *cobra.Command {
+	var format string
+	var points []string
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "read the devices and prove that they enforce the policy",
+		Long: `Read every device, work out from its native state what it lets through, and compare
+that with the policy, exactly. Exit code 2 if a point has drifted or is not proved.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r, _, err := a.plan(cmd.Context(), points)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				err = writeJSON(a.out, map[string]any{"formatVersion": "1.0", "points": r.Plan.Points, "uncovered": r.Plan.Uncovered})
+			} else {
+				for _, pt := range r.Plan.Points {
+					a.printVerify(&pt)
+				}
+			}
+			if err != nil {
+				return err
+			}
+			return verifyExit(r.Plan)
+		},
+	}
+	outputFlag(cmd, &format, "text", "json")
+	cmd.Flags().StringSliceVar(&points, "point", nil, "only these points (and those that share their device)")
+	return cmd
+}
+
+func verifyExit(p *plan.Plan) error {
+	for _, pt := range p.Points {
+		if pt.Status == plan.Unreachable {
+			return withCode(exitError, errSaid)
+		}
+	}
+	for _, pt := range p.Points {
+		if pt.Status != plan.InSync || pt.Before == nil || !pt.Before.Proved {
+			return withCode(exitPending, errSaid)
+		}
+	}
+	return nil
+}
+
+func (a *app) printVerify(pt *plan.Point) {
+	switch {
+	case pt.Error != "":
+		fmt.Fprintf(a.out, "point %s: %s: %s\n", pt.Name, pt.Status, diag.Safe(pt.Error))
+		return
+	case pt.Before.Proved && pt.Status == plan.InSync:
+		fmt.Fprintf(a.out, "point %s: proved: it enforces exactly what policy says (%d situations, %d pairs of address sets)\n", pt.Name, pt.Before.Situations, pt.Before.Pairs)
+	case pt.Before.Proved:
+		fmt.Fprintf(a.out, "point %s: proved, but it is not as it would be written: %d changes pending\n", pt.Name, len(pt.Ops))
+	default:
+		fmt.Fprintf(a.out, "point %s: NOT PROVED\n", pt.Name)
+	}
+	for i, w := range pt.Before.Wrong {
+		if i == maxShown {
+			fmt.Fprintf(a.out, "  ... and %d more situations\n", len(pt.Before.Wrong)-maxShown)
+			break
+		}
+		fmt.Fprintf(a.out, "  wrong: %s\n", diag.Safe(w.String()))
+	}
+	for _, f := range pt.Before.Findings {
+		kind := "not proved"
+		if f.Harmless {
+			kind = "note"
+		}
+		fmt.Fprintf(a.out, "  %s: %s: %s\n", kind, diag.Safe(f.Object), diag.Safe(f.Text))
+	}
+}
+
+// maxShown bounds how many packets a text lists; JSON has all.
+const maxShown = 3

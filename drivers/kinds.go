@@ -1,0 +1,48 @@
+// Package drivers lists the drivers that there are. The list is explicit: a
+// driver is here, or it does not exist.
+package drivers
+
+import (
+	"bulkhead/drivers/nftables"
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/reconcile"
+)
+
+// Kinds returns every kind of driver, in order of name.
+func Kinds() []reconcile.Kind {
+	return []reconcile.Kind{nftablesKind()}
+}
+
+// nftablesKind programs the kernel of the machine that Bulkhead runs on: all
+// points of one network namespace share one table.
+func nftablesKind() reconcile.Kind {
+	return reconcile.Kind{
+		Name: "nftables",
+		Device: func(p *config.Point) string {
+			if p.NetNS == "" {
+				return "nftables of this host"
+			}
+			return "nftables of netns " + p.NetNS
+		},
+		Netns: func(p *config.Point) (string, bool) { return p.NetNS, true },
+		Open: func(site string, points []config.Point) (driver.Driver, error) {
+			o := nftables.Options{Site: site, Netns: points[0].NetNS}
+			for _, p := range points {
+				for _, z := range p.Zones {
+					o.Interfaces = append(o.Interfaces, z.Interfaces...)
+				}
+			}
+			return nftables.New(o), nil
+		},
+	}
+}
+
+// Names lists the names of the drivers.
+func Names() []string {
+	var out []string
+	for _, k := range Kinds() {
+		out = append(out, k.Name)
+	}
+	return out
+}

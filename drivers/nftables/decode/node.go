@@ -1,0 +1,363 @@
+package decode
+
+import (
+	"slices"
+
+	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/packet"
+)
+
+type nodeKind uint8
+
+const (
+	nodeLeaf  nodeKind = iota
+	nodeSplit          // kids by the value of a construct, made on demand
+	nodeUnion          // all of parts apply, each to its own services
+)
+
+// node is one node of the decision diagram.
+type node struct {
+	kind  nodeKind
+	res   int32 // of a leaf
+	ask   need  // of a split
+	st    state
+	facts []fact
+	kids  *kids
+	parts []int32 // of a union
+}
+
+// exit is one way out of a rule: a state, or the end.
+type exit struct {
+	st     state
+	final  bool
+	accept bool
+}
+
+// build returns the node for a state that is about to run a rule, given some
+// facts about addresses.
+func (m *machine) build(st state, facts []fact) int32 {
+	var trail []state
+	var id int32
+	for {
+		if facts == nil {
+			st = m.wipe(m.skip(st))
+			if n, ok := m.remembered(st); ok {
+				id = n
+				break
+			}
+			trail = append(trail, st)
+		}
+		exits, ok := m.execute(&st, facts)
+		if !ok {
+			id = m.add(node{kind: nodeSplit, ask: *m.run.need, st: st, facts: facts, kids: &kids{}})
+			break
+		}
+		if len(exits) == 1 && !exits[0].final {
+			st, facts = exits[0].st, nil
+			continue
+		}
+		id = m.join(exits)
+		break
+	}
+	for _, s := range trail {
+		m.remember(s, id)
+	}
+	return id
+}
+
+// skip passes over rules for the other family.
+func (m *machine) skip(st state) state {
+	c, i := m.prog.at(st.pos)
+	for i < len(c.rules) && c.rules[i].only != 0 && c.rules[i].only != st.dom {
+		i++
+		st.pos++
+	}
+	return st
+}
+
+func (m *machine) add(n node) int32 {
+	m.nodes = append(m.nodes, n)
+	return int32(len(m.nodes) - 1)
+}
+
+// remembered looks a state up. Where states hardly ever come twice (those that
+// hold the words of two addresses), looking is given up.
+func (m *machine) remembered(st state) (int32, bool) {
+	c := &m.memoStat[st.pos]
+	if c.off {
+		return 0, false
+	}
+	n, ok := m.memo[st]
+	if ok {
+		c.hit++
+	} else {
+		c.miss++
+		c.off = c.miss > memoTrial && c.hit < c.miss/8
+	}
+	return n, ok
+}
+
+func (m *machine) remember(st state, id int32) {
+	if !m.memoStat[st.pos].off {
+		m.memo[st] = id
+	}
+}
+
+// kids maps the answers of a split to nodes. Most splits have few.
+type kids struct {
+	few   [][2]int32
+	dense []int32 // node+1
+}
+
+const fewKids = 8
+
+func (k *kids) get(val int32) (int32, bool) {
+	if k.dense != nil {
+		if int(val) < len(k.dense) && k.dense[val] != 0 {
+			return k.dense[val] - 1, true
+		}
+		return 0, false
+	}
+	for _, f := range k.few {
+		if f[0] == val {
+			return f[1], true
+		}
+	}
+	return 0, false
+}
+
+func (k *kids) put(val, node int32) {
+	if k.dense == nil && len(k.few) < fewKids {
+		k.few = append(k.few, [2]int32{val, node})
+		return
+	}
+	if k.dense == nil {
+		k.dense = make([]int32, 64)
+		for _, f := range k.few {
+			k.grow(f[0])
+			k.dense[f[0]] = f[1] + 1
+		}
+		k.few = nil
+	}
+	k.grow(val)
+	k.dense[val] = node + 1
+}
+
+func (k *kids) grow(val int32) {
+	if int(val) >= len(k.dense) {
+		k.dense = append(k.dense, make([]int32, max(int(val)+1-len(k.dense), len(k.dense)))...)
+	}
+}
+
+// kid returns a split's node for one answer.
+func (m *machine) kid(n int32, val int32) int32 {
+	nd := &m.nodes[n]
+	if k, ok := nd.kids.get(val); ok {
+		return k
+	}
+	facts := append(slices.Clone(nd.facts), fact{nd.ask, val})
+	kids := nd.kids
+	k := m.build(nd.st, facts) // may move m.nodes
+	kids.put(val, k)
+	return k
+}
+
+// leaf returns the node of a result.
+func (m *machine) leaf(res int32) int32 {
+	if n, ok := m.leaves[res]; ok {
+		return n
+	}
+	n := m.add(node{kind: nodeLeaf, res: res})
+	m.leaves[res] = n
+	return n
+}
+
+// join makes one node of all ways out of a rule. Leaves are merged at once.
+func (m *machine) join(exits []exit) int32 {
+	res := m.results.none
+	var parts []int32
+	take := func(n int32) {
+		if m.nodes[n].kind == nodeLeaf {
+			res = m.merge(res, m.nodes[n].res)
+		} else if !slices.Contains(parts, n) {
+			parts = append(parts, n)
+		}
+	}
+	for _, e := range exits {
+		n := int32(0)
+		if e.final {
+			n = m.leaf(m.ending(e))
+		} else {
+			n = m.build(e.st, nil)
+		}
+		if m.nodes[n].kind == nodeUnion {
+			for _, p := range m.nodes[n].parts {
+				take(p)
+			}
+			continue
+		}
+		take(n)
+	}
+	if res != m.results.none || len(parts) == 0 {
+		parts = append(parts, m.leaf(res))
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	slices.Sort(parts)
+	return m.add(node{kind: nodeUnion, parts: parts})
+}
+
+// ending is the result of a final verdict.
+func (m *machine) ending(e exit) int32 {
+	r := result{cause: e.st.cause}
+	if e.accept {
+		r.accept = e.st.svc
+		if w := e.st.env.assigned; w != noWord {
+			r.marks = m.results.markSet([]word{w})
+		}
+	} else {
+		r.drop = e.st.svc
+	}
+	return m.results.id(r)
+}
+
+// execute runs the rule of a state and groups what comes out.
+func (m *machine) execute(st *state, facts []fact) ([]exit, bool) {
+	if m.steps++; m.steps > m.limit {
+		m.full = true
+		return []exit{{st: *st, final: true}}, true
+	}
+	c, i := m.prog.at(st.pos)
+	if i == len(c.rules) {
+		return []exit{m.leave(st, &outcome{svc: m.svc.sets[st.svc], env: st.env, cause: st.cause})}, true
+	}
+	if !m.run.rule(st, &c.rules[i], facts) {
+		return nil, false
+	}
+	groups := m.group(st)
+	exits := make([]exit, len(groups))
+	for k := range groups {
+		exits[k] = m.transfer(st, &groups[k])
+	}
+	return exits, true
+}
+
+// group merges what a rule does alike, and settles who is to blame where the
+// same packets may fare differently.
+func (m *machine) group(st *state) []outcome {
+	var groups []outcome
+	for _, o := range m.run.outs {
+		if k := slices.IndexFunc(groups, func(g outcome) bool {
+			return g.env == o.env && sameVerdict(g.verdict, o.verdict)
+		}); k >= 0 {
+			groups[k].svc = groups[k].svc.Union(o.svc)
+			if o.cause != 0 {
+				groups[k].cause = o.cause
+			}
+			continue
+		}
+		groups = append(groups, o)
+	}
+	total := 0
+	for _, g := range groups {
+		total += count(g.svc)
+	}
+	if len(groups) == 1 || total == count(m.svc.sets[st.svc]) {
+		for k := range groups {
+			groups[k].cause = st.cause
+		}
+		return groups
+	}
+	for k := range groups {
+		if groups[k].cause == 0 {
+			groups[k].cause = st.cause
+		}
+	}
+	return groups
+}
+
+func sameVerdict(a, b *ruleset.Verdict) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+// transfer turns the outcome of a rule into the next state (nft_do_chain).
+func (m *machine) transfer(st *state, o *outcome) exit {
+	next := *st
+	next.env, next.cause, next.svc = o.env, o.cause, m.svc.id(o.svc)
+	if o.verdict == nil {
+		next.pos++
+		return exit{st: next}
+	}
+	switch code := o.verdict.Code; code {
+	case codeReturn:
+		return m.leave(st, o)
+	case codeJump, codeGoto:
+		j, ok := m.prog.byName[o.verdict.Chain]
+		if !ok || m.prog.loops[o.verdict.Chain] {
+			m.reach(st.pos, -1, "there is no chain "+o.verdict.Chain+", or it leads back to itself")
+			return exit{st: next, final: true}
+		}
+		if code == codeJump {
+			// The kernel gives up on a jump too deep (nft_do_chain warns and drops).
+			if m.frames.depth(st.stack) >= jumpStack {
+				m.reach(st.pos, -1, "jumps nest too deep")
+				return exit{st: next, final: true}
+			}
+			next.stack = m.frames.push(st.stack, st.pos+1)
+		}
+		next.pos = m.prog.chains[j].off
+		return exit{st: next}
+	case codeAccept:
+		return m.accepted(next)
+	case codeDrop:
+		return exit{st: next, final: true}
+	default:
+		// The low byte is the verdict: NF_DROP may carry an errno, NF_QUEUE a number.
+		if code > 0 && code&0xff == codeDrop {
+			return exit{st: next, final: true}
+		}
+		m.reach(st.pos, -1, verdictText(o.verdict)+" is not modelled")
+		return exit{st: next, final: true}
+	}
+}
+
+// leave returns from a chain: to the caller, or with the base chain's policy.
+func (m *machine) leave(st *state, o *outcome) exit {
+	next := *st
+	next.env, next.cause, next.svc = o.env, o.cause, m.svc.id(o.svc)
+	f := m.frames.list[st.stack]
+	if f.parent >= 0 {
+		next.pos, next.stack = f.ret, f.parent
+		return exit{st: next}
+	}
+	if m.prog.steps[f.step].drop {
+		return exit{st: next, final: true}
+	}
+	return m.accepted(next)
+}
+
+// accepted goes on with the next base chain of the path.
+func (m *machine) accepted(next state) exit {
+	f := m.frames.list[next.stack]
+	if m.prog.steps[f.step].last {
+		return exit{st: next, final: true, accept: true}
+	}
+	step := f.step + 1
+	next.stack = m.frames.base(step)
+	next.pos = m.prog.chains[m.prog.steps[step].chain].off
+	return exit{st: next}
+}
+
+// start is the state of packets that enter a hook path.
+func (m *machine) start(hook string, dom uint8, swap bool, svc packet.Services, t tracked, ctmark word) state {
+	step := m.prog.starts[hook]
+	return state{
+		env: env{mark: anyWord, prio: anyWord, ctmark: ctmark, assigned: noWord, ct: t},
+		pos: m.prog.chains[m.prog.steps[step].chain].off, stack: m.frames.base(step),
+		svc: m.svc.id(svc), dom: dom, swap: swap,
+	}
+}

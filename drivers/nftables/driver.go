@@ -1,0 +1,266 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bulkhead/drivers/nftables/decode"
+	"bulkhead/drivers/nftables/kernel"
+	"bulkhead/drivers/nftables/render"
+	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/driver"
+)
+
+// Driver programs the nf_tables of one network namespace.
+type Driver struct {
+	site  string
+	netns string
+	// interfaces are those that the points' zones name; the proof tells them apart.
+	interfaces []string
+}
+
+// Options say where and for what site a driver works.
+type Options struct {
+	Site       string
+	Netns      string   // name or path; "" is where this process runs
+	Interfaces []string // named by zones
+}
+
+// New makes a driver. Nothing is opened before it is used.
+func New(o Options) *Driver {
+	ifs := slices.Clone(o.Interfaces)
+	slices.Sort(ifs)
+	return &Driver{site: o.Site, netns: o.Netns, interfaces: slices.Compact(ifs)}
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// Capabilities of the kernel's own firewall.
+func (d *Driver) Capabilities() driver.Capabilities {
+	return driver.Capabilities{Atomic: true, Stateful: true, ObservePoint: true, Expires: true, EndsFlows: true}
+}
+
+func (d *Driver) where() string {
+	if d.netns == "" {
+		return "this network namespace"
+	}
+	return fmt.Sprintf("network namespace %q", d.netns)
+}
+
+func (d *Driver) ours(t *ruleset.Table) bool {
+	return t.Family == ruleset.FamilyInet && t.Name == render.TableName(d.site)
+}
+
+func (d *Driver) open() (*kernel.Conn, error) {
+	c, err := kernel.Open(d.netns)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", driver.ErrUnreachable, err)
+	}
+	return c, nil
+}
+
+// Read returns everything that nf_tables hold in the namespace.
+func (d *Driver) Read(ctx context.Context) (driver.State, error) {
+	c, err := d.open()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	return d.read(ctx, c)
+}
+
+func (d *Driver) read(ctx context.Context, c *kernel.Conn) (*State, error) {
+	rs, err := c.Read(ctx, d.ours)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read nf_tables of %s: %w", d.where(), err)
+	}
+	return &State{Site: d.site, Ruleset: rs}, nil
+}
+
+func stateOf(s driver.State) (*State, error) {
+	if n, ok := s.(*State); ok && n != nil {
+		return n, nil
+	}
+	return nil, fmt.Errorf("not a state of nf_tables: %T", s)
+}
+
+// Render gives the state in which our table enforces what is desired.
+func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendered, error) {
+	if have == nil {
+		have = Empty(d.site)
+	}
+	h, err := stateOf(have)
+	if err != nil {
+		return nil, err
+	}
+	t, err := render.Table(want, h.Table())
+	if err != nil {
+		return nil, err
+	}
+	out := &driver.Rendered{State: h.with(t)}
+	if t == nil {
+		return out, nil
+	}
+	out.Usage = render.Usage(t)
+	for i := range out.Usage {
+		u := &out.Usage[i]
+		u.Limit = want.Budget[u.Resource]
+		if u.Limit > 0 && u.Used > u.Limit {
+			return nil, fmt.Errorf("%w: %d %s are needed and the budget is %d: raise `budget: {%s: ...}` or let policies name fewer groups", driver.ErrRefused, u.Used, u.Resource, u.Limit, u.Resource)
+		}
+	}
+	for i := range want.Points {
+		for _, e := range render.EssentialList(&want.Points[i]) {
+			if !slices.Contains(out.Essential, e) {
+				out.Essential = append(out.Essential, e)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Diff gives the change of our table from one state to another. What others have
+// in the namespace is never part of it.
+func (d *Driver) Diff(have, want driver.State) (*driver.Change, error) {
+	h, err := stateOf(have)
+	if err != nil {
+		return nil, err
+	}
+	w, err := stateOf(want)
+	if err != nil {
+		return nil, err
+	}
+	dl := compare(h.Table(), w.Table())
+	return &driver.Change{From: h, To: w, Ops: dl.ops(), First: h.Table() == nil && w.Table() != nil}, nil
+}
+
+// Decode gives a state its meaning.
+func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
+	st, err := stateOf(s)
+	if err != nil {
+		return nil, err
+	}
+	out := decode.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
+		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces})
+	if t := st.Table(); t != nil {
+		for _, c := range t.Chains {
+			if name, ok := strings.CutPrefix(c.Name, "state_"); ok {
+				out.Installed = append(out.Installed, name)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Apply makes the change in one transaction. If somebody else changed the
+// namespace meanwhile and nothing that matters to us moved, it tries again.
+func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
+	from, err := stateOf(ch.From)
+	if err != nil {
+		return err
+	}
+	to, err := stateOf(ch.To)
+	if err != nil {
+		return err
+	}
+	c, err := d.open()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	dl := compare(from.Table(), to.Table())
+	if dl.empty() {
+		return nil
+	}
+	if dl.have == nil {
+		// A table that was lost hides its ids, and flows still bear them: a mark that is
+		// given out again would let its old flow through.
+		if err := d.clearMarks(ctx, c); err != nil {
+			return fmt.Errorf("%w: %w", driver.ErrRefused, err)
+		}
+	}
+	if err := d.commit(ctx, c, from, dl); err != nil {
+		return err
+	}
+	if dl.want == nil {
+		return d.clearMarks(ctx, c)
+	}
+	return d.settle(ctx, c, to.Table())
+}
+
+const commitTries = 5
+
+func (d *Driver) commit(ctx context.Context, c *kernel.Conn, from *State, dl *delta) error {
+	gen := from.Ruleset.Generation
+	batch := dl.batch()
+	if batch.Messages() == 0 {
+		return nil // only the end of an interrupted change is left to do
+	}
+	for range commitTries {
+		err := c.Commit(ctx, batch, gen)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, kernel.ErrUncertain):
+			return fmt.Errorf("cannot tell whether the change of %s was made: %w", d.where(), err)
+		case !errors.Is(err, kernel.ErrGenerationMoved):
+			return fmt.Errorf("%w: cannot change %s: %w", driver.ErrRefused, d.where(), err)
+		}
+		now, err := d.read(ctx, c)
+		if err != nil {
+			return fmt.Errorf("%w: %w", driver.ErrRefused, err)
+		}
+		if now.Fingerprint() != from.Fingerprint() {
+			return fmt.Errorf("%w: others wrote to nf_tables of %s between plan and apply", driver.ErrMoved, d.where())
+		}
+		gen = now.Ruleset.Generation
+	}
+	return fmt.Errorf("%w: nf_tables of %s did not hold still for one transaction in %d tries", driver.ErrMoved, d.where(), commitTries)
+}
+
+func (d *Driver) clearMarks(ctx context.Context, c *kernel.Conn) error {
+	for _, base := range []uint32{render.VerdictBase, render.ReversedBase} {
+		if _, err := c.ClearMarks(ctx, base, render.VerdictMask); err != nil {
+			return fmt.Errorf("cannot clear the marks of tracked flows in %s: %w", d.where(), err)
+		}
+	}
+	return nil
+}
+
+// settle ends what a change leaves behind: flows whose verdict is no longer the
+// one that they bear lose it, and the kernel judges their next packet, whichever
+// side sends it. Then the verdicts that were held pass live flows again.
+func (d *Driver) settle(ctx context.Context, c *kernel.Conn, t *ruleset.Table) error {
+	j := newJudge(t)
+	var stale []kernel.Flow
+	for _, base := range []uint32{render.VerdictBase, render.ReversedBase} {
+		flows, err := c.ListFlows(ctx, base, render.VerdictMask, 0)
+		if err != nil {
+			return fmt.Errorf("cannot list the tracked flows of %s; live flows are judged packet by packet until the next apply: %w", d.where(), err)
+		}
+		for i := range flows {
+			if j.flow(&flows[i]) != flows[i].Mark&^render.VerdictMask|render.VerdictBase {
+				stale = append(stale, flows[i])
+			}
+		}
+	}
+	if _, err := c.SetMark(ctx, stale, 0); err != nil {
+		return fmt.Errorf("cannot judge the live flows of %s again: %w", d.where(), err)
+	}
+	held, err := c.Elements(ctx, ruleset.FamilyInet, t.Name, "hold")
+	if err != nil {
+		return fmt.Errorf("cannot read the held verdicts of %s: %w", d.where(), err)
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	b := &kernel.Batch{}
+	b.FlushSet(ruleset.FamilyInet, t.Name, "hold")
+	if err := c.Commit(ctx, b, 0); err != nil {
+		return fmt.Errorf("cannot release the held verdicts of %s: %w", d.where(), err)
+	}
+	return nil
+}

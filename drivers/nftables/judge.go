@@ -1,0 +1,140 @@
+package nftables
+
+import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"bulkhead/drivers/nftables/kernel"
+	"bulkhead/drivers/nftables/render"
+	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/packet"
+)
+
+// judge says which verdict a table gives to a tracked flow. It walks the table's
+// own maps as the kernel would, and is used only to find flows whose mark no
+// longer fits: those lose their mark, and the kernel judges their next packet.
+// A mistake here could cost a flow one more judgement, never give it a verdict.
+type judge struct {
+	hosts map[netip.Addr]uint32
+	nets  [2][]netRun
+	pairs map[[8]byte]uint32
+	svc   map[string]uint32
+	ports map[uint32][]portRun
+	proto map[[8]byte]uint32
+	rest  map[uint32]uint32
+}
+
+type netRun struct {
+	from netip.Addr
+	word uint32
+}
+
+type portRun struct {
+	lo, hi  []byte
+	verdict uint32
+}
+
+func newJudge(t *ruleset.Table) *judge {
+	j := &judge{hosts: map[netip.Addr]uint32{}, pairs: map[[8]byte]uint32{}, svc: map[string]uint32{},
+		ports: map[uint32][]portRun{}, proto: map[[8]byte]uint32{}, rest: map[uint32]uint32{}}
+	for i := range t.Sets {
+		s := &t.Sets[i]
+		for k := range s.Elements {
+			j.element(s.Name, &s.Elements[k])
+		}
+	}
+	for i := range j.nets {
+		slices.SortFunc(j.nets[i], func(a, b netRun) int { return a.from.Compare(b.from) })
+	}
+	return j
+}
+
+func (j *judge) element(set string, e *ruleset.Element) {
+	var value uint32
+	if len(e.Data) == 4 {
+		value = binary.NativeEndian.Uint32(e.Data)
+	}
+	switch set {
+	case "host4", "host6":
+		if a, ok := netip.AddrFromSlice(e.Key); ok {
+			j.hosts[a] = value
+		}
+	case "net4", "net6":
+		a, ok := netip.AddrFromSlice(e.Key)
+		if ok && e.Flags&ruleset.ElemIntervalEnd == 0 {
+			j.nets[famIndex(a)] = append(j.nets[famIndex(a)], netRun{a, value})
+		}
+	case "pair":
+		j.pairs[[8]byte(e.Key)] = value
+	case "svc":
+		j.svc[string(e.Key)] = value
+	case "svcr":
+		id := binary.BigEndian.Uint32(e.Key)
+		j.ports[id] = append(j.ports[id], portRun{e.Key[4:], e.KeyEnd[4:], value})
+	case "proto":
+		j.proto[[8]byte(e.Key)] = value
+	case "rest":
+		j.rest[binary.NativeEndian.Uint32(e.Key)] = value
+	}
+}
+
+func famIndex(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// word gives the class word of an address. The interval maps cover the whole
+// space, so the run that starts last before the address holds it.
+func (j *judge) word(a netip.Addr) uint32 {
+	if w, ok := j.hosts[a]; ok {
+		return w
+	}
+	runs := j.nets[famIndex(a)]
+	i, found := slices.BinarySearchFunc(runs, a, func(r netRun, a netip.Addr) int { return r.from.Compare(a) })
+	if !found {
+		i--
+	}
+	if i < 0 {
+		return 0
+	}
+	return runs[i].word
+}
+
+// flow gives the verdict id of a tracked flow, as the forward hook sees it: after
+// translation of the destination, before that of the source.
+func (j *judge) flow(f *kernel.Flow) uint32 {
+	src, dst, num := f.Orig.Src, f.Reply.Src, f.Reply.SrcPort
+	if f.Mark&render.VerdictMask == render.ReversedBase {
+		src, dst, num = f.Reply.Src, f.Orig.Src, f.Orig.SrcPort
+	}
+	if packet.IsICMP(f.Orig.Proto) {
+		num = uint16(f.Orig.ICMPType)<<8 | uint16(f.Orig.ICMPCode)
+	}
+	return j.verdict(src, dst, f.Orig.Proto, num)
+}
+
+func (j *judge) verdict(src, dst netip.Addr, proto uint8, num uint16) uint32 {
+	a, b := j.word(src), j.word(dst)
+	pair := [8]byte(append(binary.NativeEndian.AppendUint32(nil, a), binary.NativeEndian.AppendUint32(nil, b)...))
+	id, ok := j.pairs[pair]
+	if !ok {
+		return render.DefaultVerdict(a, b)
+	}
+	tail := append([]byte{proto, 0, 0, 0}, byte(num>>8), byte(num), 0, 0)
+	if v, ok := j.svc[string(append(binary.NativeEndian.AppendUint32(nil, id), tail...))]; ok {
+		return v
+	}
+	for _, r := range j.ports[id] {
+		if r.lo[0] == proto && bytes.Compare(r.lo[4:], tail[4:]) <= 0 && bytes.Compare(tail[4:], r.hi[4:]) <= 0 {
+			return r.verdict
+		}
+	}
+	if v, ok := j.proto[[8]byte(append(binary.NativeEndian.AppendUint32(nil, id), proto, 0, 0, 0))]; ok {
+		return v
+	}
+	return j.rest[id]
+}

@@ -1,0 +1,146 @@
+package nftables
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"slices"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/drivers/nftables/ruleset"
+)
+
+// The kernel does not give rules back byte for byte as it took them: it leaves
+// out what is zero, adds what it defaulted, and reorders. Two expressions are
+// compared in a normal form: attributes sorted by type, flag bits of the type
+// dropped, all-zero numbers left out, and what counts (packets, bytes) ignored.
+// Every attribute that the kernel acts on treats absent and zero alike.
+func normalExpr(e ruleset.Expr) []byte {
+	out := append([]byte(e.Name), 0)
+	if e.Name == "counter" {
+		return out
+	}
+	return append(out, normalAttrs(e.Data)...)
+}
+
+func normalAttrs(b []byte) []byte {
+	type attr struct {
+		typ  uint16
+		data []byte
+	}
+	var attrs []attr
+	for len(b) >= 4 {
+		n, typ := int(binary.NativeEndian.Uint16(b)), binary.NativeEndian.Uint16(b[2:])
+		if n < 4 || n > len(b) {
+			return append([]byte("malformed"), b...)
+		}
+		data := b[4:n]
+		if typ&unix.NLA_F_NESTED != 0 {
+			data = normalAttrs(data)
+		}
+		if (len(data) == 4 || len(data) == 8) && len(bytes.Trim(data, "\x00")) == 0 && typ&unix.NLA_F_NESTED == 0 {
+			data = nil
+		} else if len(data) == 0 {
+			data = []byte{}
+		}
+		if data != nil {
+			attrs = append(attrs, attr{typ &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER), data})
+		}
+		b = b[min(len(b), (n+3)&^3):]
+	}
+	slices.SortStableFunc(attrs, func(x, y attr) int { return int(x.typ) - int(y.typ) })
+	var out []byte
+	for _, a := range attrs {
+		out = binary.BigEndian.AppendUint16(out, a.typ)
+		out = binary.BigEndian.AppendUint32(out, uint32(len(a.data)))
+		out = append(out, a.data...)
+	}
+	return out
+}
+
+func sameRule(a, b *ruleset.Rule) bool {
+	if len(a.Exprs) != len(b.Exprs) {
+		return false
+	}
+	for i := range a.Exprs {
+		if !bytes.Equal(normalExpr(a.Exprs[i]), normalExpr(b.Exprs[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+func sameRules(a, b *ruleset.Chain) bool {
+	return slices.EqualFunc(a.Rules, b.Rules, func(x, y ruleset.Rule) bool { return sameRule(&x, &y) })
+}
+
+func sameHook(a, b *ruleset.Chain) bool {
+	if a.Hook == nil || b.Hook == nil {
+		return a.Hook == b.Hook
+	}
+	return a.Type == b.Type && a.Policy == b.Policy && a.Hook.Num == b.Hook.Num && a.Hook.Priority == b.Hook.Priority
+}
+
+// fingerprint digests what a table means: chains with their rules, and the
+// elements of configured sets. What rules write and what counts is left out.
+func fingerprint(rs *ruleset.Ruleset) string {
+	h := sha256.New()
+	tables := slices.Clone(rs.Tables)
+	sort.SliceStable(tables, func(i, j int) bool {
+		if tables[i].Family != tables[j].Family {
+			return tables[i].Family < tables[j].Family
+		}
+		return tables[i].Name < tables[j].Name
+	})
+	for i := range tables {
+		hashTable(h, &tables[i])
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func hashTable(h hash.Hash, t *ruleset.Table) {
+	fmt.Fprintf(h, "table %d %q %d\n", t.Family, t.Name, t.Flags)
+	chains := slices.Clone(t.Chains)
+	sort.SliceStable(chains, func(i, j int) bool { return chains[i].Name < chains[j].Name })
+	for _, c := range chains {
+		fmt.Fprintf(h, "chain %q %q %d", c.Name, c.Type, c.Policy)
+		if c.Hook != nil {
+			fmt.Fprintf(h, " hook %d %d %q", c.Hook.Num, c.Hook.Priority, c.Hook.Devices)
+		}
+		for _, r := range c.Rules {
+			fmt.Fprint(h, "\nrule")
+			for _, e := range r.Exprs {
+				fmt.Fprintf(h, " %x", normalExpr(e))
+			}
+		}
+	}
+	sets := slices.Clone(t.Sets)
+	sort.SliceStable(sets, func(i, j int) bool { return sets[i].Name < sets[j].Name })
+	for i := range sets {
+		s := &sets[i]
+		fmt.Fprintf(h, "\nset %q %d %d %d", s.Name, s.Flags, s.KeyLen, s.DataLen)
+		if s.Dynamic() || isWindow(s.Name) {
+			continue
+		}
+		elems := slices.Clone(s.Elements)
+		sort.SliceStable(elems, func(i, j int) bool { return elementLess(&elems[i], &elems[j]) })
+		for _, e := range elems {
+			fmt.Fprintf(h, "\n%x %x %x %d %v %v", e.Key, e.KeyEnd, e.Data, e.Flags, e.Timeout > 0, e.Verdict)
+		}
+	}
+	for _, f := range t.Flows {
+		fmt.Fprintf(h, "\nflowtable %q", f)
+	}
+}
+
+func elementLess(a, b *ruleset.Element) bool {
+	if c := bytes.Compare(a.Key, b.Key); c != 0 {
+		return c < 0
+	}
+	return a.Flags > b.Flags
+}

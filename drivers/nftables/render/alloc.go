@@ -1,0 +1,149 @@
+package render
+
+import (
+	"encoding/binary"
+	"sort"
+	"strings"
+
+	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/packet"
+)
+
+// Rows of the `keep` map: the next number of each id space. Numbers go up and
+// are not taken again soon, so that a packet whose lookups straddle a commit does
+// not read another id's meaning.
+const (
+	keepClass   = 1
+	keepRuleset = 2
+	keepVerdict = 3
+)
+
+// alloc is what a device's table says of the ids in use.
+type alloc struct {
+	words    map[uint32]packet.Addrs // class word -> its addresses
+	rulesets map[uint32]string       // ruleset id -> its contents
+	pairs    map[[2]uint32]uint32    // numbers of two classes -> ruleset id
+	verdicts map[string]uint32       // verdict's key -> id
+	counted  map[uint32][2]uint64    // verdict id -> packets, bytes
+	next     map[uint32]uint32
+}
+
+// recover reads the ids back from a table; from none, everything starts anew.
+func recoverIDs(t *ruleset.Table) *alloc {
+	a := &alloc{words: map[uint32]packet.Addrs{}, rulesets: map[uint32]string{}, pairs: map[[2]uint32]uint32{},
+		verdicts: map[string]uint32{}, counted: map[uint32][2]uint64{},
+		next: map[uint32]uint32{keepClass: 1, keepRuleset: 1, keepVerdict: firstVerdict & numberMask}}
+	if t == nil {
+		return a
+	}
+	a.readClasses(t)
+	a.readRulesets(t)
+	for _, name := range []string{setPermit, setDeny} {
+		for _, e := range elements(t, name) {
+			id := word(e.Key)
+			if comment := e.Comment(); comment != "" && id >= firstVerdict {
+				a.verdicts[comment] = id
+			}
+			a.counted[id] = [2]uint64{e.Packets, e.Bytes}
+			a.bump(keepVerdict, id&numberMask)
+		}
+	}
+	for _, e := range elements(t, setKeep) {
+		a.next[word(e.Key)] = max(a.next[word(e.Key)], word(e.Data))
+	}
+	return a
+}
+
+func (a *alloc) bump(space, used uint32) { a.next[space] = max(a.next[space], used+1) }
+
+func (a *alloc) readClasses(t *ruleset.Table) {
+	runs := map[uint32][]packet.Range{}
+	hosts := map[bool]packet.Addrs{}
+	for _, name := range []string{setHost4, setHost6} {
+		var all []packet.Range
+		for _, e := range elements(t, name) {
+			if r, ok := hostRange(e.Key); ok {
+				runs[word(e.Data)] = append(runs[word(e.Data)], r)
+				all = append(all, r)
+			}
+		}
+		hosts[name == setHost4] = packet.AddrRanges(all)
+	}
+	for _, name := range []string{setNet4, setNet6} {
+		for w, rs := range intervals(elements(t, name)) {
+			left := packet.AddrRanges(rs).Subtract(hosts[name == setNet4])
+			runs[w] = append(runs[w], left.Runs()...)
+		}
+	}
+	for w, rs := range runs {
+		a.words[w] = packet.AddrRanges(rs)
+		a.bump(keepClass, w&classMask)
+	}
+}
+
+func (a *alloc) readRulesets(t *ruleset.Table) {
+	for _, e := range elements(t, setPair) {
+		if len(e.Key) == 8 {
+			id := word(e.Data)
+			a.pairs[[2]uint32{word(e.Key) & classMask, word(e.Key[4:]) & classMask}] = id
+			a.bump(keepRuleset, id&numberMask)
+		}
+	}
+	lines := map[uint32][]string{}
+	for _, name := range []string{setSvc, setSvcRange, setProto, setRest} {
+		for _, e := range elements(t, name) {
+			id := word(e.Key)
+			if name == setSvcRange {
+				id = binary.BigEndian.Uint32(e.Key)
+			}
+			lines[id] = append(lines[id], contentLine(name, e))
+		}
+	}
+	for id, ls := range lines {
+		sort.Strings(ls)
+		a.rulesets[id] = strings.Join(ls, "\n")
+	}
+}
+
+// contentLine says what an element contributes to its ruleset, whatever the
+// ruleset's id.
+func contentLine(set string, e ruleset.Element) string {
+	end := ""
+	if len(e.KeyEnd) > 4 {
+		end = string(e.KeyEnd[4:])
+	}
+	return set + "\x00" + string(e.Key[4:]) + "\x00" + end + "\x00" + string(e.Data)
+}
+
+// take gives a number that nothing uses, the next one in order.
+func (a *alloc) take(space uint32, limit uint32, used func(uint32) bool) uint32 {
+	for tries := uint32(0); tries <= limit; tries++ {
+		n := a.next[space]
+		if n == 0 || n > limit {
+			n = 1
+		}
+		a.next[space] = n + 1
+		if !used(n) {
+			return n
+		}
+	}
+	return limit
+}
+
+func elements(t *ruleset.Table, name string) []ruleset.Element {
+	if s := t.Set(name); s != nil {
+		return s.Elements
+	}
+	return nil
+}
+
+func word(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(b)
+}
+
+func commentData(comment string) []byte {
+	return append([]byte{0, byte(len(comment) + 1)}, append([]byte(comment), 0)...)
+}

@@ -1,0 +1,204 @@
+package render
+
+import (
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"bulkhead/drivers/nftables/ruleset"
+)
+
+// Names of the chains that all points of a table share.
+const (
+	chainJudge       = "judge"
+	chainThere       = "judge_there"
+	chainBack        = "judge_back"
+	chainPort        = "judge_port"
+	chainBackPort    = "judge_back_port"
+	chainType        = "judge_type"
+	chainBackType    = "judge_back_type"
+	chainProtocol    = "judge_protocol"
+	chainDefault     = "judge_default"
+	chainDefaultDeny = "judge_deny"
+	chainReversed    = "judge_reversed"
+	chainPermit      = "permitted"
+	chainPickedUp    = "picked_up"
+	chainPass        = "pass"
+	chainRelated     = "icmp_errors"
+	chainFailsafe    = "failsafe"
+	chainRaw         = "failsafe_untracked"
+	chainNote        = "note"
+	chainNoteBack    = "note_back"
+	chainNoteType    = "note_type"
+	chainNoteOther   = "note_other"
+)
+
+// chain collects rules and keeps the first error, so that chains read as lists.
+type chain struct {
+	ruleset.Chain
+	err error
+}
+
+func newChain(name string) *chain { return &chain{Chain: ruleset.Chain{Name: name}} }
+
+// Hook numbers (NF_INET_*) and priorities of the inet family.
+const (
+	hookPrerouting = 0
+	hookInput      = 1
+	hookForward    = 2
+	hookOutput     = 3
+	priorityRaw    = -300
+	priorityFilter = 0
+	policyDrop     = 0
+	policyAccept   = 1
+)
+
+func baseChain(name string, hook uint32, priority int32, policy uint32) *chain {
+	c := newChain(name)
+	c.Type, c.Hook, c.Policy = "filter", &ruleset.Hook{Num: hook, Priority: priority}, policy
+	return c
+}
+
+func (c *chain) add(frags ...frag) *chain { return c.addNamed("", frags...) }
+
+func (c *chain) addNamed(comment string, frags ...frag) *chain {
+	r, err := rule(comment, frags...)
+	if err != nil && c.err == nil {
+		c.err = err
+	}
+	c.Rules = append(c.Rules, r)
+	return c
+}
+
+// judgeChains look a flow's verdict up and leave its id in the packet's mark.
+// They are entered by jump and end by return.
+func judgeChains() []*chain {
+	return []*chain{
+		newChain(chainJudge).
+			add(setMark(0)).
+			add(clearPriority()).
+			// A helper's new connection and an ICMP error are flows of their own: the
+			// direction and the mark that they show belong to somebody else's.
+			add(ctState("related", stateRelated), goTo(chainThere)).
+			add(masked(ctMark, VerdictMask, expr.CmpOpEq, ReversedBase), goTo(chainReversed)).
+			add(ctReply(), goTo(chainBack)).
+			add(goTo(chainThere)),
+		newChain(chainReversed).
+			add(ctReply(), goTo(chainThere)).
+			add(goTo(chainBack)),
+		// Prefixes first, single addresses override them.
+		classChain(chainThere, saddr4, daddr4, saddr6, daddr6, chainPort, chainType),
+		classChain(chainBack, daddr4, saddr4, daddr6, saddr6, chainBackPort, chainBackType),
+		portChain(chainPort, thDport),
+		portChain(chainBackPort, thSport),
+		// ICMP has its type and code where others have the source port. An answer's
+		// own type is not the query's: the flow remembers that.
+		portChain(chainType, thSport),
+		backTypeChain(),
+		newChain(chainProtocol).
+			add(markFrom(setProto, false, metaMark, metaL4)).
+			add(masked(metaMark, verdictBit, expr.CmpOpNeq, 0), ret()).
+			add(markFrom(setRest, false, metaMark)),
+		newChain(chainDefault).
+			add(masked(metaMark, classEgress, expr.CmpOpNeq, 0), goTo(chainDefaultDeny)).
+			add(masked(metaPriority, classInto, expr.CmpOpNeq, 0), goTo(chainDefaultDeny)).
+			add(setMark(verdictDefaultPermit)),
+		newChain(chainDefaultDeny).
+			add(setMark(verdictDefaultDeny)),
+	}
+}
+
+func classChain(name string, src4, dst4, src6, dst6 load, ports, types string) *chain {
+	return newChain(name).
+		add(markFrom(setNet4, false, src4)).
+		add(priorityFrom(setNet4, dst4)).
+		add(markFrom(setHost4, false, src4)).
+		add(priorityFrom(setHost4, dst4)).
+		add(markFrom(setNet6, false, src6)).
+		add(priorityFrom(setNet6, dst6)).
+		add(markFrom(setHost6, false, src6)).
+		add(priorityFrom(setHost6, dst6)).
+		add(markFrom(setPair, false, metaMark, metaPriority)).
+		// No ruleset: nothing but the two classes' own defaults.
+		add(masked(metaMark, rulesetBase, expr.CmpOpEq, 0), goTo(chainDefault)).
+		add(l4("icmp", unix.IPPROTO_ICMP), goTo(types)).
+		add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(types)).
+		add(goTo(ports))
+}
+
+// backTypeChain is portChain for ICMP against a flow's direction. nft gives the
+// number in a flow's tuple a type only in a rule that names the protocol.
+func backTypeChain() *chain {
+	found := masked(metaMark, verdictBit, expr.CmpOpNeq, 0)
+	icmp, icmp6 := l4("icmp", unix.IPPROTO_ICMP), l4("ipv6-icmp", unix.IPPROTO_ICMPV6)
+	return newChain(chainBackType).
+		add(icmp, markFrom(setSvc, false, metaMark, metaL4, ctOrigDst)).
+		add(icmp6, markFrom(setSvc, false, metaMark, metaL4, ctOrigDst)).
+		add(found, ret()).
+		add(icmp, markFrom(setSvcRange, true, metaMark, metaL4, ctOrigDst)).
+		add(icmp6, markFrom(setSvcRange, true, metaMark, metaL4, ctOrigDst)).
+		add(found, ret()).
+		add(goTo(chainProtocol))
+}
+
+func portChain(name string, number load) *chain {
+	found := masked(metaMark, verdictBit, expr.CmpOpNeq, 0)
+	return newChain(name).
+		add(markFrom(setSvc, false, metaMark, metaL4, number)).
+		add(found, ret()).
+		add(markFrom(setSvcRange, true, metaMark, metaL4, number)).
+		add(found, ret()).
+		add(goTo(chainProtocol))
+}
+
+// passChains let a permitted packet go and remember the verdict with its flow.
+func passChains() []*chain {
+	return []*chain{
+		newChain(chainPermit).
+			add(in(setObserved, false, metaMark), limited(), logged("bulkhead observed ")).
+			add(in(setLogged, false, metaMark), limited(), logged("bulkhead permit ")).
+			// An ICMP error bears the mark of the flow that it reports on.
+			add(ctState("related", stateRelated), l4("icmp", unix.IPPROTO_ICMP), goTo(chainPass)).
+			add(ctState("related", stateRelated), l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainPass)).
+			// The kernel may track these without telling ports apart, so each packet is
+			// judged by itself.
+			add(in(setFlat, false, metaL4), goTo(chainPass)).
+			add(masked(ctMark, VerdictMask, expr.CmpOpEq, ReversedBase), goTo(chainPickedUp)).
+			add(flowMark()).
+			add(goTo(chainPass)),
+		newChain(chainPickedUp).
+			add(orMark(reversedBit)).
+			add(flowMark()).
+			add(goTo(chainPass)),
+		newChain(chainPass).
+			// Whoever looks at the packet next finds no numbers of ours on it.
+			add(setMark(0)).
+			add(clearPriority()).
+			add(accept()),
+		newChain(chainRelated).
+			add(l4("icmp", unix.IPPROTO_ICMP), in(setPermit, false, ctMark), accept()).
+			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPermit, false, ctMark), accept()),
+	}
+}
+
+// noteChains count dropped flows in sets that rules write, by their ends and
+// service. A full set changes nothing but what is remembered.
+func noteChains() []*chain {
+	return []*chain{
+		newChain(chainNote).
+			add(l4("icmp", unix.IPPROTO_ICMP), goTo(chainNoteType)).
+			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainNoteType)).
+			add(notIn(setPorted, metaL4), goTo(chainNoteOther)).
+			add(ctReply(), goTo(chainNoteBack)).
+			add(noted(setDrop4, saddr4, daddr4, metaL4, thDport, metaMark)).
+			add(noted(setDrop6, saddr6, daddr6, metaL4, thDport, metaMark)),
+		newChain(chainNoteBack).
+			add(noted(setDrop4, daddr4, saddr4, metaL4, thSport, metaMark)).
+			add(noted(setDrop6, daddr6, saddr6, metaL4, thSport, metaMark)),
+		newChain(chainNoteType).
+			add(noted(setDrop4, saddr4, daddr4, metaL4, thSport, metaMark)).
+			add(noted(setDrop6, saddr6, daddr6, metaL4, thSport, metaMark)),
+		newChain(chainNoteOther).
+			add(noted(setDropX4, saddr4, daddr4, metaL4, metaMark)).
+			add(noted(setDropX6, saddr6, daddr6, metaL4, metaMark)),
+	}
+}

@@ -1,0 +1,242 @@
+package render
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+)
+
+// Names of a point's own chains and sets.
+func pointChain(what, point string) string { return what + "_" + point }
+
+// learning says how a point takes up its work.
+type learning int
+
+const (
+	learnNothing learning = iota // it has been at work
+	learnPickup                  // its rules were lost: flows that live must be found again
+	learnObserve                 // its first time: it observes before it drops
+)
+
+// pointParts are a point's chains and sets.
+type pointParts struct {
+	chains []*chain
+	sets   []ruleset.Set
+}
+
+func renderPoint(p *compile.Point, learn learning) pointParts {
+	var out pointParts
+	hold := pointHolds(p, learn)
+	out.sets = append(out.sets, hold...)
+	out.chains = append(out.chains, stateChains(p)...)
+	if p.Transit {
+		out.transit(p)
+	}
+	if p.Endpoint {
+		out.endpoint(p)
+	}
+	return out
+}
+
+// pointHolds are the windows of a point that starts: while they last, drops are
+// only observed, and TCP flows seen first in mid-stream are judged both ways.
+func pointHolds(p *compile.Point, learn learning) []ruleset.Set {
+	window := func(name string, open bool) ruleset.Set {
+		s := newSet(pointChain(name, p.Name), kindNfproto, ruleset.SetTimeout)
+		s.Size = 16
+		if open && p.Learn > 0 {
+			for _, f := range []byte{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+				s.Elements = append(s.Elements, ruleset.Element{Key: []byte{f}, Timeout: p.Learn})
+			}
+		}
+		return s
+	}
+	return []ruleset.Set{window(setLearning, learn == learnObserve), window(setPickup, learn >= learnPickup)}
+}
+
+// stateChains judge what a base chain hands over: live flows by the mark that
+// they bear, all else by the matrix.
+func stateChains(p *compile.Point) []*chain {
+	state, slow, judge := pointChain("state", p.Name), pointChain("slow", p.Name), pointChain("judge", p.Name)
+	deny, invalid, pickup := pointChain("deny", p.Name), pointChain("invalid", p.Name), pointChain("pickup", p.Name)
+	observe := p.Mode == policy.Observe
+	denied := newChain(deny).
+		add(in(setDeny, false, metaMark)). // counts
+		add(in(setObserved, false, metaMark), limited(), logged("bulkhead observed ")).
+		add(jump(chainNote)).
+		add(limited(), logged("bulkhead "+p.Name+" deny "))
+	early := []frag{ctState("new", stateNew), notSYN(), goTo(pickup)}
+	judged := newChain(judge).
+		add(jump(chainJudge)).
+		add(in(setPermit, false, metaMark), goTo(chainPermit)).
+		// Either denied, or a permit that has expired: then what comes after it holds.
+		add(markFrom(setAfter, false, metaMark)).
+		add(in(setPermit, false, metaMark), goTo(chainPermit))
+	badState := newChain(invalid).
+		// The kernel opens no flow for ICMP messages that are no queries; they are
+		// judged one by one. All else that fits no flow is nobody's.
+		add(l4("icmp", unix.IPPROTO_ICMP), goTo(judge)).
+		add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(judge))
+	if observe {
+		judged.add(early...)
+		denied.add(goTo(chainPass))
+		badState.addNamed("would be dropped: fits no flow", counted(), accept())
+	} else {
+		judged.add(append([]frag{in(pointChain(setPickup, p.Name), false, metaNfproto)}, early...)...)
+		denied.add(in(pointChain(setLearning, p.Name), false, metaNfproto), goTo(chainPass))
+		denied.add(drop())
+		badState.add(in(pointChain(setLearning, p.Name), false, metaNfproto), accept())
+		badState.addNamed("fits no flow", counted(), drop())
+	}
+	judged.add(goTo(deny))
+	return []*chain{
+		newChain(state).
+			add(ctState("related", stateRelated), goTo(slow)).
+			add(in(setHold, false, ctMark), goTo(slow)).
+			add(in(setPermit, false, ctMark), accept()).
+			add(goTo(slow)),
+		newChain(slow).
+			add(jump(chainFailsafe)).
+			add(ctState("invalid", stateInvalid), goTo(invalid)).
+			add(goTo(judge)),
+		judged, denied, badState,
+		// A TCP flow that was there before the rules, seen first from its server's
+		// side: if the opposite direction is permitted, it goes on.
+		newChain(pickup).
+			add(setMark(0)).
+			add(clearPriority()).
+			add(jump(chainBack)).
+			add(in(setPermit, false, metaMark), goTo(chainPickedUp)).
+			add(setMark(0)).
+			add(clearPriority()).
+			add(jump(chainThere)).
+			add(goTo(deny)),
+	}
+}
+
+func (out *pointParts) transit(p *compile.Point) {
+	base := baseChain(pointChain("forward", p.Name), hookForward, priorityFilter, basePolicy(p))
+	if !p.Off[compile.EssentialErrors] {
+		base.add(ctState("related", stateRelated), jump(chainRelated))
+	}
+	if !p.Off[compile.EssentialDHCP] && !p.DHCPServers.IsEmpty() {
+		base.add(in(setDHCP4, false, daddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 67), accept())
+		base.add(in(setDHCP4, false, saddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 67), accept())
+		base.add(in(setDHCP6, false, daddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 547), accept())
+		base.add(in(setDHCP6, false, saddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 547), accept())
+	}
+	if out.antiSpoof(p) {
+		base.add(jump(pointChain("spoof", p.Name)))
+	}
+	base.add(goTo(pointChain("state", p.Name)))
+	out.chains = append(out.chains, base)
+}
+
+func basePolicy(p *compile.Point) uint32 {
+	if p.Mode == policy.Observe {
+		return policyAccept
+	}
+	return policyDrop
+}
+
+func (out *pointParts) endpoint(p *compile.Point) {
+	own4, own6 := pointChain("own4", p.Name), pointChain("own6", p.Name)
+	out.sets = append(out.sets,
+		intervalSet(own4, kindAddr4, intervalElements(runsOf(p.Protects, true), nil)),
+		intervalSet(own6, kindAddr6, intervalElements(runsOf(p.Protects, false), nil)))
+	state := goTo(pointChain("state", p.Name))
+	for _, hook := range []string{compile.HookInput, compile.HookOutput} {
+		num, loKey, lo := uint32(hookInput), expr.MetaKeyIIFNAME, "iifname"
+		if hook == compile.HookOutput {
+			num, loKey, lo = hookOutput, expr.MetaKeyOIFNAME, "oifname"
+		}
+		base := baseChain(pointChain(hook, p.Name), num, priorityFilter, policyAccept)
+		base.add(ifname(lo, loKey, "lo"), accept())
+		essentialRules(base, p)
+		for _, f := range []frag{in(own4, false, saddr4), in(own4, false, daddr4), in(own6, false, saddr6), in(own6, false, daddr6)} {
+			base.add(f, state)
+		}
+		if hook == compile.HookInput {
+			for _, m := range compile.Multicast().Prefixes() {
+				base.add(toPrefix(m), state)
+			}
+		}
+		base.addNamed("none of this point's assets", accept())
+		out.chains = append(out.chains, base)
+	}
+}
+
+// toPrefix matches destinations in a prefix.
+func toPrefix(p netip.Prefix) frag {
+	l := daddr4
+	if p.Addr().Is6() {
+		l = daddr6
+	}
+	text, loads := key(false, l)
+	if p.IsSingleIP() {
+		return frag{text + " " + p.Addr().String(), append(loads, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()})}
+	}
+	r := packet.PrefixRange(p)
+	mask := make([]byte, p.Addr().BitLen()/8)
+	for i, b := range r.From.AsSlice() {
+		mask[i] = ^(b ^ r.To.AsSlice()[i])
+	}
+	return frag{text + " " + p.String(), append(loads,
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(mask)), Mask: mask, Xor: make([]byte, len(mask))},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Addr().AsSlice()})}
+}
+
+// essentialRules pass what a network dies without, on hooks that see it.
+func essentialRules(c *chain, p *compile.Point) {
+	v4, v6 := ofFamily(unix.NFPROTO_IPV4), ofFamily(unix.NFPROTO_IPV6)
+	if !p.Off[compile.EssentialErrors] {
+		c.add(ctState("related", stateRelated), jump(chainRelated))
+	}
+	if !p.Off[compile.EssentialND] {
+		c.add(v6, icmp6Type(133, 137), accept())
+	}
+	if !p.Off[compile.EssentialMLD] {
+		c.add(v6, icmp6Type(130, 132), accept())
+		c.add(v6, icmp6Type(143, 143), accept())
+	}
+	if !p.Off[compile.EssentialIGMP] {
+		c.add(v4, l4("igmp", unix.IPPROTO_IGMP), accept())
+	}
+	if !p.Off[compile.EssentialDHCP] {
+		sport := load{"udp sport", 1, 0, thSport.make, false}
+		dport := load{"udp dport", 1, 0, thDport.make, false}
+		udp := l4("udp", unix.IPPROTO_UDP)
+		c.add(v4, udp, port(sport, 68), port(dport, 67), accept())
+		c.add(v4, udp, port(sport, 67), port(dport, 68), accept())
+		c.add(v6, udp, port(sport, 546), port(dport, 547), accept())
+		c.add(v6, udp, port(sport, 547), port(dport, 546), accept())
+	}
+}
+
+// EssentialList says in words what passes at a point whatever policy says.
+func EssentialList(p *compile.Point) []string {
+	var out []string
+	say := func(name, text string) {
+		if !p.Off[name] {
+			out = append(out, fmt.Sprintf("%s: %s", name, text))
+		}
+	}
+	say(compile.EssentialErrors, "ICMP errors about a permitted flow")
+	if p.Transit && !p.DHCPServers.IsEmpty() {
+		say(compile.EssentialDHCP, "to and from the servers "+p.DHCPServers.String()+", forwarded")
+	}
+	if p.Endpoint {
+		say(compile.EssentialND, "neighbour and router discovery (ICMPv6 133 to 137)")
+		say(compile.EssentialMLD, "multicast listener discovery (ICMPv6 130 to 132, 143)")
+		say(compile.EssentialIGMP, "IGMP")
+		say(compile.EssentialDHCP, "between DHCP clients and servers (udp 67/68, 546/547)")
+	}
+	return out
+}

@@ -1,0 +1,122 @@
+package render
+
+import (
+	"fmt"
+	"sort"
+
+	"golang.org/x/sys/unix"
+
+	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+)
+
+// Table writes the table that enforces what is desired, with the ids that have
+// (nil for none) uses already. It returns nil where nothing is desired: then the
+// table is to go.
+func Table(want driver.Desired, have *ruleset.Table) (*ruleset.Table, error) {
+	if len(want.Points) == 0 {
+		return nil, nil
+	}
+	t := &ruleset.Table{Family: ruleset.FamilyInet, Name: TableName(want.Site)}
+	ids := recoverIDs(have)
+	v := newVerdicts(want.View.Matrix, ids, want.Now)
+	matrix := newMatrixSets(want.View, ids, v)
+	t.Sets = append(t.Sets, matrix.sets...)
+	t.Sets = append(t.Sets, v.sets()...)
+	t.Sets = append(t.Sets, sharedSets(want.Points, ids)...)
+
+	chains := append(append(judgeChains(), passChains()...), noteChains()...)
+	chains = append(chains, failsafeChains()...)
+	for i := range want.Points {
+		p := &want.Points[i]
+		parts := renderPoint(p, learningOf(p, want, have))
+		t.Sets = append(t.Sets, parts.sets...)
+		chains = append(chains, parts.chains...)
+	}
+	for _, c := range chains {
+		if c.err != nil {
+			return nil, fmt.Errorf("cannot render chain %q: %w", c.Name, c.err)
+		}
+		t.Chains = append(t.Chains, c.Chain)
+	}
+	for i := range t.Sets {
+		sortElements(&t.Sets[i])
+	}
+	sort.SliceStable(t.Sets, func(i, j int) bool { return t.Sets[i].Name < t.Sets[j].Name })
+	sort.SliceStable(t.Chains, func(i, j int) bool { return t.Chains[i].Name < t.Chains[j].Name })
+	return t, nil
+}
+
+// learningOf says how a point takes up its work: a point whose chains are there
+// has nothing to learn, one that never enforced observes first, and one that did
+// and lost its rules finds its live flows again.
+func learningOf(p *compile.Point, want driver.Desired, have *ruleset.Table) learning {
+	switch {
+	case have != nil && have.Chain(pointChain("state", p.Name)) != nil:
+		return learnNothing
+	case want.Enforced[p.Name]:
+		return learnPickup
+	}
+	return learnObserve
+}
+
+func sharedSets(points []compile.Point, ids *alloc) []ruleset.Set {
+	fs := newFailsafe(points[0].Failsafe)
+	proto := func(list ...byte) []ruleset.Element {
+		var out []ruleset.Element
+		for _, p := range list {
+			out = append(out, ruleset.Element{Key: []byte{p}})
+		}
+		return out
+	}
+	sets := []ruleset.Set{
+		hashSet(setPorted, kindProtocols, 0, proto(unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_DCCP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE)),
+		hashSet(setFlat, kindProtocols, 0, proto(unix.IPPROTO_DCCP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE)),
+		dropSet(setDrop4, kindDrop4), dropSet(setDrop6, kindDrop6), dropSet(setDropX4, kindDropX4), dropSet(setDropX6, kindDropX6),
+		hashSet(setKeep, kindMarkMap, 0, []ruleset.Element{
+			{Key: native(keepClass), Data: native(ids.next[keepClass])},
+			{Key: native(keepRuleset), Data: native(ids.next[keepRuleset])},
+			{Key: native(keepVerdict), Data: native(ids.next[keepVerdict])},
+		}),
+	}
+	if servers := points[0].DHCPServers; !servers.IsEmpty() {
+		sets = append(sets,
+			intervalSet(setDHCP4, kindAddr4, intervalElements(runsOf(servers, true), nil)),
+			intervalSet(setDHCP6, kindAddr6, intervalElements(runsOf(servers, false), nil)))
+	}
+	return append(sets, fs.sets()...)
+}
+
+func sortElements(s *ruleset.Set) {
+	sort.SliceStable(s.Elements, func(i, j int) bool {
+		a, b := s.Elements[i], s.Elements[j]
+		if c := string(a.Key); c != string(b.Key) {
+			return c < string(b.Key)
+		}
+		return a.Flags > b.Flags // the end of one run before the start of the next
+	})
+}
+
+// Usage counts what a table takes of the device.
+func Usage(t *ruleset.Table) []driver.Usage {
+	count := map[string]int{}
+	total := 0
+	for i := range t.Sets {
+		n := len(t.Sets[i].Elements)
+		count[t.Sets[i].Name] = n
+		total += n
+	}
+	rules := 0
+	for i := range t.Chains {
+		rules += len(t.Chains[i].Rules)
+	}
+	return []driver.Usage{
+		{Resource: "elements", Used: total},
+		{Resource: "addresses", Used: count[setHost4] + count[setHost6]},
+		{Resource: "pairs", Used: count[setPair]},
+		{Resource: "services", Used: count[setSvc] + count[setSvcRange] + count[setProto]},
+		{Resource: "verdicts", Used: count[setPermit] + count[setDeny]},
+		{Resource: "rules", Used: rules},
+	}
+}

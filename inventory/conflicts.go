@@ -1,0 +1,84 @@
+package inventory
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// heldTwice finds the addresses that several assets hold which all claim to be
+// the machine behind them. A prefix inside another asset's prefix counts: its
+// addresses are in both. One conflict is reported for each narrowest prefix.
+func heldTwice(assets []Asset) []Conflict {
+	type hold struct {
+		prefix netip.Prefix
+		asset  *Asset
+	}
+	var holds []hold
+	for i := range assets {
+		a := &assets[i]
+		if !a.Kind.ClaimsMachine() {
+			continue
+		}
+		for _, p := range a.Addresses {
+			holds = append(holds, hold{p, a})
+		}
+	}
+	slices.SortFunc(holds, func(x, y hold) int {
+		return cmp.Or(ComparePrefix(x.prefix, y.prefix), cmp.Compare(x.asset.ID, y.asset.ID))
+	})
+	var out []Conflict
+	var open []hold // the prefixes that contain the one at hand, the widest first
+	for i := 0; i < len(holds); {
+		p := holds[i].prefix
+		for len(open) > 0 && !open[len(open)-1].prefix.Overlaps(p) {
+			open = open[:len(open)-1]
+		}
+		for ; i < len(holds) && holds[i].prefix == p; i++ {
+			open = append(open, holds[i])
+		}
+		con := Conflict{Kind: AddressHeldTwice, Field: FieldAddresses}
+		seen := map[string]bool{}
+		for _, h := range open {
+			if !seen[h.asset.ID] {
+				seen[h.asset.ID] = true
+				value := FormatPrefix(h.prefix)
+				con.Claims = append(con.Claims, Claim{
+					Asset: h.asset.ID, Value: value, Pos: h.asset.FieldPos(FieldAddresses, value),
+				})
+			}
+		}
+		if len(con.Claims) > 1 {
+			slices.SortFunc(con.Claims, compareClaim)
+			out = append(out, con)
+		}
+	}
+	return out
+}
+
+// sharedMACs finds the MACs that several machines have.
+func sharedMACs(assets []Asset) []Conflict {
+	held := map[string][]*Asset{}
+	var macs []string
+	for i := range assets {
+		if !assets[i].Kind.ClaimsMachine() {
+			continue
+		}
+		for _, mac := range assets[i].MACs {
+			if len(held[mac]) == 1 {
+				macs = append(macs, mac)
+			}
+			held[mac] = append(held[mac], &assets[i])
+		}
+	}
+	slices.Sort(macs)
+	var out []Conflict
+	for _, mac := range macs {
+		con := Conflict{Kind: MACHeldTwice, Field: FieldMACs}
+		for _, a := range held[mac] {
+			con.Claims = append(con.Claims, Claim{Asset: a.ID, Value: mac, Pos: a.FieldPos(FieldMACs, mac)})
+		}
+		out = append(out, con)
+	}
+	return out
+}

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package neighbor
+
+import (
+	"context"
+	"errors"
+)
+
+// Read reads the neighbour tables of a Linux machine; this is none.
+func Read(context.Context, string) (*Snapshot, error) {
+	return nil, errors.New("neighbour tables can be read on Linux only")
+}

@@ -1,0 +1,172 @@
+package compile
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+)
+
+// Covers reports whether the point drops a denied flow between two addresses; if
+// it does not, why.
+func (p *Point) Covers(src, dst netip.Addr) (bool, string) {
+	sees, why := p.onPath(src, dst)
+	if sees && p.Mode == policy.Observe {
+		return false, fmt.Sprintf("point %s only observes", p.Name)
+	}
+	return sees, why
+}
+
+func (p *Point) onPath(src, dst netip.Addr) (bool, string) {
+	if p.Endpoint && (p.Protects.Contains(src) || p.Protects.Contains(dst)) {
+		return true, ""
+	}
+	if !p.Transit {
+		return false, ""
+	}
+	if p.Own.Contains(src) || p.Own.Contains(dst) {
+		return false, fmt.Sprintf("an address of %s itself, which no point protects", p.Name)
+	}
+	from, to := p.owners(src), p.owners(dst)
+	if len(from) == 0 || len(to) == 0 {
+		return false, "an end is in no zone and may be anywhere"
+	}
+	for _, z := range from {
+		if slices.Contains(to, z) {
+			return false, fmt.Sprintf("both ends are behind zone %s of %s, in one segment", z.Name, p.Name)
+		}
+	}
+	return true, ""
+}
+
+// Covered reports whether any point drops a denied flow between two addresses.
+// It names the points that do, or why none does.
+func Covered(points []Point, src, dst netip.Addr) (by []string, why string) {
+	for i := range points {
+		ok, reason := points[i].Covers(src, dst)
+		if ok {
+			by = append(by, points[i].Name)
+		} else if reason != "" && why == "" {
+			why = reason
+		}
+	}
+	if len(by) > 0 {
+		return by, ""
+	}
+	if why == "" {
+		why = "no point is on its path"
+	}
+	return nil, why
+}
+
+// Uncovered is a set of flows that policy denies and no point drops.
+type Uncovered struct {
+	Reason   string `json:"reason"`
+	Services string `json:"services"`
+	// From and To name the groups of the ends, as sets of names.
+	From []string `json:"from"`
+	To   []string `json:"to"`
+	// Pairs counts pairs of address parts that the row sums up.
+	Pairs   int        `json:"pairs"`
+	Src     netip.Addr `json:"src"` // one flow of them
+	Dst     netip.Addr `json:"dst"`
+	Service uint32     `json:"service"`
+}
+
+// Coverage lists what policy denies and no point drops, summed up by reason.
+// Flows between two addresses that no asset holds and no group names are left
+// out: they are somebody else's network.
+func Coverage(m *Matrix, points []Point) []Uncovered {
+	var sets []packet.Addrs
+	for i := range points {
+		p := &points[i]
+		sets = append(sets, p.Protects, p.Own)
+		for _, z := range p.Zones {
+			for _, mask := range z.Masks {
+				sets = append(sets, packet.AddrsOf(mask))
+			}
+		}
+	}
+	sets = append(sets, packet.AddrsOf(netip.MustParsePrefix("0.0.0.0/0")), Multicast())
+	classes := make([]packet.Addrs, len(m.Classes))
+	for i := range m.Classes {
+		classes[i] = m.Classes[i].Addrs
+	}
+	parts := packet.Join(classes, packet.PartitionAddrs(sets))
+	rows := map[string]*Uncovered{}
+	for _, s := range parts {
+		for _, d := range parts {
+			m.uncovered(rows, points, s, d)
+		}
+	}
+	out := make([]Uncovered, 0, len(rows))
+	for _, u := range rows {
+		out = append(out, *u)
+	}
+	sort.Slice(out, func(i, j int) bool {
+		if out[i].Reason != out[j].Reason {
+			return out[i].Reason < out[j].Reason
+		}
+		if c := slices.Compare(out[i].From, out[j].From); c != 0 {
+			return c < 0
+		}
+		if c := slices.Compare(out[i].To, out[j].To); c != 0 {
+			return c < 0
+		}
+		return out[i].Services < out[j].Services
+	})
+	return out
+}
+
+func (m *Matrix) uncovered(rows map[string]*Uncovered, points []Point, s, d packet.Joint) {
+	src, dst := s.Addrs.First(), d.Addrs.First()
+	if src.Is4() != dst.Is4() || Multicast().Contains(src) || loopback(src) || loopback(dst) {
+		return
+	}
+	if s.A == d.A && s.Addrs.Single() {
+		return // an address to itself
+	}
+	from, to := m.named(s.A), m.named(d.A)
+	if len(from) == 0 && len(to) == 0 {
+		return
+	}
+	denied := m.Services(m.Cell(s.A, d.A), func(o *Outcome) bool { return !o.Permit })
+	if denied.IsEmpty() {
+		return
+	}
+	by, why := Covered(points, src, dst)
+	if len(by) > 0 {
+		return
+	}
+	if src == dst {
+		dst = lastAddr(d.Addrs)
+	}
+	key := fmt.Sprint(why, from, to, denied)
+	u := rows[key]
+	if u == nil {
+		u = &Uncovered{Reason: why, Services: denied.Text(), From: from, To: to, Src: src, Dst: dst, Service: denied[0].Lo}
+		rows[key] = u
+	}
+	u.Pairs++
+}
+
+func loopback(a netip.Addr) bool { return a.IsLoopback() }
+
+func lastAddr(a packet.Addrs) netip.Addr {
+	runs := a.Runs()
+	return runs[len(runs)-1].To
+}
+
+// named gives the groups of a class that a site names, without the built-in ones.
+func (m *Matrix) named(class int) []string {
+	out := []string{}
+	for _, name := range m.GroupNames(class) {
+		if !policy.BuiltIn(name) {
+			out = append(out, name)
+		}
+	}
+	return out
+}

@@ -1,0 +1,206 @@
+package compile
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"bulkhead/inventory"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+)
+
+// Input is what a matrix is compiled from.
+type Input struct {
+	Assets []inventory.Asset
+	Book   *policy.Rulebook
+	// Where lists, for each group with a `where`, the assets that it selects.
+	Where map[string][]string
+	Now   time.Time
+}
+
+// Class is an equivalence class of addresses: all that belong to exactly the
+// same groups and carry the same values of the labels that policies compare.
+type Class struct {
+	Addrs  packet.Addrs
+	Groups []int // indexes into Matrix.Groups, ascending
+	// row and col are the places in the shared rows and columns.
+	row, col int
+}
+
+// Matrix says what every class may open to every other. Rows and columns are
+// shared by classes that no policy tells apart on that side; cells are shared
+// wherever they are equal.
+type Matrix struct {
+	Groups   []GroupSet
+	Policies []policy.Policy // those not expired, in walking order
+	Classes  []Class
+	Outcomes []Outcome
+	Cells    []Cell // distinct contents
+
+	rows, cols []profile
+	cells      []int32 // rows x cols, indexes into Cells
+	starts     []classRun
+}
+
+// Cell is one pair's verdicts: runs that cover the whole service line, sorted,
+// neighbours with different outcomes.
+type Cell []Segment
+
+// Segment gives the outcome of one run of the service line.
+type Segment struct {
+	Span    packet.Span
+	Outcome int // index into Matrix.Outcomes
+}
+
+type classRun struct {
+	run   packet.Range
+	class int
+}
+
+// Compile works out the matrix. The only errors are references that cannot be
+// resolved, which a loaded site has none of.
+func Compile(in Input) (*Matrix, error) {
+	m := &Matrix{}
+	for _, p := range in.Book.Policies {
+		if p.Expires.IsZero() || in.Now.Before(p.Expires) {
+			m.Policies = append(m.Policies, p)
+		}
+	}
+	groups, err := newResolver(&in, nil).groups()
+	if err != nil {
+		return nil, fmt.Errorf("cannot resolve groups: %w", err)
+	}
+	m.Groups = groups
+
+	labels := newLabelSpace(&in, m.Policies, nil)
+	contested := claims(in.Assets)
+	sets := make([]packet.Addrs, 0, len(groups)+len(labels.sets)+len(contested))
+	for _, g := range groups {
+		sets = append(sets, g.Addrs)
+	}
+	sets = append(sets, labels.sets...)
+	sets = append(sets, contested...)
+	cells := packet.Partition(sets)
+
+	b := newBuilder(m, &in, groups, labels)
+	for _, c := range cells {
+		if err := b.addClass(c, len(groups)+len(labels.sets), contested); err != nil {
+			return nil, err
+		}
+	}
+	b.fill()
+	m.index()
+	return m, nil
+}
+
+// Cell returns the verdicts of one class towards another.
+func (m *Matrix) Cell(src, dst int) Cell {
+	return m.Cells[m.CellID(src, dst)]
+}
+
+// CellID returns the place in Cells of one class's verdicts towards another.
+func (m *Matrix) CellID(src, dst int) int {
+	return int(m.cells[m.Classes[src].row*len(m.cols)+m.Classes[dst].col])
+}
+
+// Row and Col give the shared row and column of a class: two classes with the
+// same ones cannot be told apart by any verdict.
+func (m *Matrix) Row(class int) int { return m.Classes[class].row }
+
+// Col gives the shared column of a class.
+func (m *Matrix) Col(class int) int { return m.Classes[class].col }
+
+// Rows and Cols count the distinct rows and columns.
+func (m *Matrix) Rows() int { return len(m.rows) }
+
+// Cols counts the distinct columns.
+func (m *Matrix) Cols() int { return len(m.cols) }
+
+// ClassOf finds the class of an address.
+func (m *Matrix) ClassOf(addr netip.Addr) int {
+	i, _ := slices.BinarySearchFunc(m.starts, addr, func(r classRun, a netip.Addr) int {
+		if r.run.To.Less(a) {
+			return -1
+		}
+		if a.Less(r.run.From) {
+			return 1
+		}
+		return 0
+	})
+	return m.starts[i].class
+}
+
+// Verdict returns the outcome of one flow. Flows of an address to itself and
+// loopback flows always pass and are not the matrix's business.
+func (m *Matrix) Verdict(src, dst netip.Addr, service uint32) *Outcome {
+	return &m.Outcomes[m.Cell(m.ClassOf(src), m.ClassOf(dst)).At(service)]
+}
+
+// At returns the outcome at one point of the line.
+func (c Cell) At(service uint32) int {
+	i, _ := slices.BinarySearchFunc(c, service, func(s Segment, p uint32) int {
+		if s.Span.Hi < p {
+			return -1
+		}
+		if p < s.Span.Lo {
+			return 1
+		}
+		return 0
+	})
+	return c[i].Outcome
+}
+
+// Services collects the services of a cell whose outcome satisfies want.
+func (m *Matrix) Services(c Cell, want func(*Outcome) bool) packet.Services {
+	var out packet.Services
+	for _, s := range c {
+		if !want(&m.Outcomes[s.Outcome]) {
+			continue
+		}
+		if n := len(out); n > 0 && out[n-1].Hi+1 == s.Span.Lo {
+			out[n-1].Hi = s.Span.Hi
+			continue
+		}
+		out = append(out, s.Span)
+	}
+	return out
+}
+
+// Permitted returns what one class may open to another.
+func (m *Matrix) Permitted(src, dst int) packet.Services {
+	return m.Services(m.Cell(src, dst), func(o *Outcome) bool { return o.Permit })
+}
+
+// GroupNames names the groups of a class.
+func (m *Matrix) GroupNames(class int) []string {
+	out := make([]string, 0, len(m.Classes[class].Groups))
+	for _, g := range m.Classes[class].Groups {
+		out = append(out, m.Groups[g].Name)
+	}
+	return out
+}
+
+// GroupAddrs returns the addresses of a group.
+func (m *Matrix) GroupAddrs(name string) (packet.Addrs, bool) {
+	for _, g := range m.Groups {
+		if g.Name == name {
+			return g.Addrs, true
+		}
+	}
+	return packet.Addrs{}, false
+}
+
+func (m *Matrix) index() {
+	for i := range m.Classes {
+		for _, r := range m.Classes[i].Addrs.Runs() {
+			m.starts = append(m.starts, classRun{r, i})
+		}
+	}
+	slices.SortFunc(m.starts, func(a, b classRun) int { return a.run.From.Compare(b.run.From) })
+}
+
+func sortAddrs(sets []packet.Addrs) {
+	slices.SortFunc(sets, func(a, b packet.Addrs) int { return a.First().Compare(b.First()) })
+}

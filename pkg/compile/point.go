@@ -1,0 +1,130 @@
+package compile
+
+import (
+	"net/netip"
+	"time"
+
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+)
+
+// AntiSpoof is what a zone does with packets whose source belongs elsewhere.
+type AntiSpoof string
+
+// The anti-spoofing modes.
+const (
+	SpoofEnforce AntiSpoof = "enforce"
+	SpoofObserve AntiSpoof = "observe"
+	SpoofOff     AntiSpoof = "off"
+)
+
+// Zone is a set of interfaces with the prefixes behind them.
+type Zone struct {
+	Name       string
+	Interfaces []string
+	Prefixes   packet.Addrs
+	// Masks are the prefixes as given, for the longest match.
+	Masks []netip.Prefix
+	// Known is false where nobody says what lies behind the zone: no check then.
+	Known bool
+	// Default is set where a default route leaves by the zone.
+	Default   bool
+	AntiSpoof AntiSpoof
+}
+
+// Failsafe is one way in that must always work: From may reach To, both ways and
+// without tracking.
+type Failsafe struct {
+	From, To packet.Addrs
+	Services packet.Services
+	Cause    string // file:line
+}
+
+// The names of essential traffic.
+const (
+	EssentialARP    = "arp"
+	EssentialND     = "nd"
+	EssentialMLD    = "mld"
+	EssentialIGMP   = "igmp"
+	EssentialDHCP   = "dhcp"
+	EssentialErrors = "icmp-errors"
+)
+
+// Point is an enforcement point with everything resolved that its configuration
+// leaves to the network: the prefixes behind zones, its own addresses.
+type Point struct {
+	Name    string
+	Mode    policy.Mode
+	Transit bool
+	Zones   []Zone
+	// Endpoint is set if the point protects assets; Protects may be empty then, and
+	// such a point filters nothing.
+	Endpoint bool
+	Protects packet.Addrs
+	// Own are the addresses of the machine that the point runs on, where known. A
+	// transit point never sees flows to them at the forward hook.
+	Own         packet.Addrs
+	Failsafe    []Failsafe
+	Off         map[string]bool // essential traffic that the site switched off
+	DHCPServers packet.Addrs
+	// Learn is how long a first enforcement observes before it drops.
+	Learn time.Duration
+}
+
+// Hooks lists the hooks at which the point judges packets.
+func (p *Point) Hooks() []string {
+	var out []string
+	if p.Transit {
+		out = append(out, HookForward)
+	}
+	if p.Endpoint {
+		out = append(out, HookInput, HookOutput)
+	}
+	return out
+}
+
+// The hooks of points that sit on a host's packet path.
+const (
+	HookForward = "forward"
+	HookInput   = "input"
+	HookOutput  = "output"
+)
+
+// Multicast is every group address and the limited broadcast: what an endpoint
+// receives without owning the address.
+func Multicast() packet.Addrs {
+	return packet.AddrsOf(netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"), netip.MustParsePrefix("ff00::/8"))
+}
+
+// Sees reports whether the point judges a packet with this header at the hook.
+// What an endpoint does not judge passes: it is none of its business.
+func (p *Point) Sees(hook string, src, dst netip.Addr) bool {
+	if hook == HookForward {
+		return p.Transit
+	}
+	return p.Protects.Contains(src) || p.Protects.Contains(dst) || hook == HookInput && Multicast().Contains(dst)
+}
+
+// ICMPErrors lists the ICMP and ICMPv6 messages that report about other packets
+// (RFC 792, RFC 4443).
+func ICMPErrors() packet.Services {
+	var out []packet.Span
+	for _, t := range []uint32{3, 4, 5, 11, 12} {
+		out = append(out, packet.Span{Lo: 1<<16 | t<<8, Hi: 1<<16 | t<<8 | 0xff})
+	}
+	for t := uint32(1); t <= 4; t++ {
+		out = append(out, packet.Span{Lo: 58<<16 | t<<8, Hi: 58<<16 | t<<8 | 0xff})
+	}
+	return packet.Spans(out)
+}
+
+// Replies gives the replies to the queries in s (RFC 792, RFC 4443).
+func Replies(s packet.Services) packet.Services {
+	var out []packet.Span
+	for query, reply := range map[uint32]uint32{1<<8 | 8: 1 << 8, 1<<8 | 13: 1<<8 | 14, 58<<8 | 128: 58<<8 | 129} {
+		if !s.Intersect(packet.Services{{Lo: query << 8, Hi: query<<8 | 0xff}}).IsEmpty() {
+			out = append(out, packet.Span{Lo: reply << 8, Hi: reply<<8 | 0xff})
+		}
+	}
+	return packet.Spans(out)
+}

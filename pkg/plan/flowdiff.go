@@ -1,0 +1,259 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/prove"
+)
+
+// DiffFlows gives the exact sets of flows whose verdict changes on one device,
+// from what its decoded state does now to what its points must do. Where a hook
+// has no rules yet everything passes now. Flows are taken as new ones that come
+// in where their source belongs; what anti-spoofing drops besides is part of the
+// proof and not of this list.
+func DiffFlows(m *compile.Matrix, points []compile.Point, now *driver.Decoded) []FlowChange {
+	d := &flowDiffer{m: m, rows: map[string]*flowRow{}}
+	hooks := map[string][]*compile.Point{}
+	for i := range points {
+		for _, h := range points[i].Hooks() {
+			hooks[h] = append(hooks[h], &points[i])
+		}
+	}
+	for _, hook := range []string{compile.HookForward, compile.HookInput, compile.HookOutput} {
+		if at := hooks[hook]; len(at) > 0 {
+			d.hook(hook, at, now)
+		}
+	}
+	return d.changes()
+}
+
+type flowRow struct {
+	change FlowChange
+	rects  []rect
+	points map[string]bool
+}
+
+type rect struct{ src, dst packet.Addrs }
+
+type flowDiffer struct {
+	m    *compile.Matrix
+	rows map[string]*flowRow
+}
+
+func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded) {
+	ins := map[string]bool{"": true}
+	for _, p := range at {
+		for _, z := range p.Zones {
+			for _, name := range z.Interfaces {
+				ins[name] = true
+			}
+		}
+	}
+	names := make([]string, 0, len(ins))
+	for n := range ins {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	for _, in := range names {
+		e := prove.NewExpected(d.m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
+		old := relationOf(now, hook, in)
+		srcs, dsts := packet.Join(e.Addrs, old.Src), packet.Join(e.Addrs, old.Dst)
+		for _, s := range srcs {
+			if home(at, s.Addrs.First()) != in {
+				continue
+			}
+			for _, t := range dsts {
+				if s.Addrs.First().Is4() == t.Addrs.First().Is4() {
+					d.pair(at, s, t, e.Permit(s.A, t.A), old.Permit(s.B, t.B))
+				}
+			}
+		}
+	}
+}
+
+// home names an interface by which packets of a source rightly come in.
+func home(at []*compile.Point, src netip.Addr) string {
+	for _, p := range at {
+		if in := p.Home(src); in != "" {
+			return in
+		}
+	}
+	return ""
+}
+
+// relationOf finds what the device does now with new flows at a hook.
+func relationOf(now *driver.Decoded, hook, in string) driver.Relation {
+	all := driver.Relation{Src: []packet.Addrs{packet.AllAddrs()}, Dst: []packet.Addrs{packet.AllAddrs()},
+		Permit: func(int, int) packet.Services { return packet.AllServices() }}
+	if now == nil {
+		return all
+	}
+	best := all
+	score := -1
+	for _, r := range now.Relations {
+		s := r.Situation
+		if s.Hook != hook || s.Tracking != driver.TrackNew || s.Expired || s.In != in && s.In != "" {
+			continue
+		}
+		width := int(s.SrcPortHi) - int(s.SrcPortLo)
+		if s.SrcPortLo <= 40000 && 40000 <= s.SrcPortHi {
+			width += 1 << 17
+		}
+		if s.In == in {
+			width += 1 << 18
+		}
+		if width > score {
+			score, best = width, r
+		}
+	}
+	return best
+}
+
+func (d *flowDiffer) pair(at []*compile.Point, s, t packet.Joint, want, have packet.Services) {
+	if want.Equal(have) || s.Addrs.Single() && s.Addrs.Equal(t.Addrs) {
+		return
+	}
+	src, dst := s.Addrs.First(), t.Addrs.First()
+	cell := d.m.Cell(d.m.ClassOf(src), d.m.ClassOf(dst))
+	for _, permit := range []bool{true, false} {
+		diff := want.Subtract(have)
+		if !permit {
+			diff = have.Subtract(want)
+		}
+		for len(diff) > 0 {
+			// Split by what decides, one outcome after the other.
+			outcome := cell.At(diff[0].Lo)
+			same := d.m.Services(cell, func(o *compile.Outcome) bool { return o == &d.m.Outcomes[outcome] })
+			d.add(at, permit, &d.m.Outcomes[outcome], s.Addrs, t.Addrs, diff.Intersect(same))
+			diff = diff.Subtract(same)
+		}
+	}
+}
+
+func (d *flowDiffer) add(at []*compile.Point, permit bool, o *compile.Outcome, src, dst packet.Addrs, svc packet.Services) {
+	c := FlowChange{Permit: permit, From: []string{}, To: []string{}, Services: svc.Text()}
+	switch p := d.m.Decider(o); {
+	case o.Permit != permit:
+		c.By = "an overlay of the point (observe mode, failsafe, or essential traffic)"
+	case p != nil:
+		c.By, c.Policy = prove.Cite(p), p.Name
+		c.From, c.To = p.From, p.To
+	case permit:
+		c.By = "the default: nothing isolates either end"
+	default:
+		c.From, c.To = d.isolating(src.First(), dst.First())
+		c.By = "the default of isolated groups"
+	}
+	key := fmt.Sprint(permit, c.By, c.From, c.To, c.Services)
+	row := d.rows[key]
+	if row == nil {
+		row = &flowRow{change: c, points: map[string]bool{}}
+		w, v := src.First(), dst.First()
+		if w == v {
+			runs := dst.Runs()
+			v = runs[len(runs)-1].To
+		}
+		row.change.Witness = Witness{w.String(), v.String(), packet.Services{{Lo: svc[0].Lo, Hi: svc[0].Lo}}.String()}
+		d.rows[key] = row
+	}
+	row.rects = append(row.rects, rect{src, dst})
+	for _, p := range at {
+		row.points[p.Name] = true
+	}
+}
+
+// isolating names the groups whose isolation drops a flow that nothing decides.
+func (d *flowDiffer) isolating(src, dst netip.Addr) (from, to []string) {
+	from, to = []string{}, []string{}
+	for _, g := range d.m.Classes[d.m.ClassOf(src)].Groups {
+		if d.m.Groups[g].Isolate.Egress() {
+			from = append(from, d.m.Groups[g].Name)
+		}
+	}
+	for _, g := range d.m.Classes[d.m.ClassOf(dst)].Groups {
+		if d.m.Groups[g].Isolate.Ingress() {
+			to = append(to, d.m.Groups[g].Name)
+		}
+	}
+	return from, to
+}
+
+func (d *flowDiffer) changes() []FlowChange {
+	out := []FlowChange{}
+	for _, row := range d.rows {
+		c := row.change
+		for _, r := range mergeRects(row.rects) {
+			c.Sets = append(c.Sets, FlowSet{r.src.String(), r.dst.String()})
+		}
+		for name := range row.points {
+			c.Points = append(c.Points, name)
+		}
+		sort.Strings(c.Points)
+		out = append(out, c)
+	}
+	SortFlows(out)
+	return out
+}
+
+// SortFlows puts flow changes into the order of reports: what is newly permitted
+// first, because that is the danger.
+func SortFlows(out []FlowChange) {
+	sort.Slice(out, func(i, j int) bool {
+		a, b := &out[i], &out[j]
+		if a.Permit != b.Permit {
+			return a.Permit
+		}
+		if a.By != b.By {
+			return a.By < b.By
+		}
+		if c := slices.Compare(a.From, b.From); c != 0 {
+			return c < 0
+		}
+		if c := slices.Compare(a.To, b.To); c != 0 {
+			return c < 0
+		}
+		return a.Services < b.Services
+	})
+}
+
+// mergeRects joins rectangles with an equal side. The result covers the same
+// flows.
+func mergeRects(in []rect) []rect {
+	join := func(in []rect, key, value func(rect) packet.Addrs, make2 func(k, v packet.Addrs) rect) []rect {
+		index := map[string]int{}
+		var out []rect
+		runs := [][]packet.Range{}
+		for _, r := range in {
+			k := key(r).String()
+			n, ok := index[k]
+			if !ok {
+				n = len(out)
+				index[k] = n
+				out = append(out, r)
+				runs = append(runs, nil)
+			}
+			runs[n] = append(runs[n], value(r).Runs()...)
+		}
+		for i := range out {
+			out[i] = make2(key(out[i]), packet.AddrRanges(runs[i]))
+		}
+		return out
+	}
+	src := func(r rect) packet.Addrs { return r.src }
+	dst := func(r rect) packet.Addrs { return r.dst }
+	out := join(in, src, dst, func(k, v packet.Addrs) rect { return rect{k, v} })
+	out = join(out, dst, src, func(k, v packet.Addrs) rect { return rect{v, k} })
+	sort.Slice(out, func(i, j int) bool {
+		if a, b := out[i].src.String(), out[j].src.String(); a != b {
+			return a < b
+		}
+		return out[i].dst.String() < out[j].dst.String()
+	})
+	return out
+}

@@ -1,0 +1,81 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"bulkhead/pkg/diag"
+	"bulkhead/pkg/packet"
+)
+
+// md escapes text for Markdown: nothing that came from a file or a device can
+// open markup, a link or a line of its own.
+func md(s string) string {
+	s = diag.Safe(s)
+	return strings.NewReplacer("\\", "\\\\", "`", "\\`", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]", "<", "&lt;", ">", "&gt;",
+		"|", "\\|", "#", "\\#", "\n", " ", "!", "\\!", "~", "\\~").Replace(s)
+}
+
+// Markdown renders the plan for a merge request or a ticket.
+func Markdown(p *Plan) []byte {
+	var b strings.Builder
+	out := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
+	out("## Plan %s for site %s\n\n%s\n\n", md(p.ID), md(p.Site), md(Headline(p)))
+	for _, f := range p.Tests.Failed {
+		out("- **test fails**: %s\n", md(f))
+	}
+	for _, br := range p.Brakes {
+		out("- **brake %s**: %s\n", md(br.Name), md(br.Saw))
+	}
+	for _, c := range p.Conflicts {
+		out("- **conflict**: %s\n", md(c.String()))
+	}
+	out("\n### Flows\n\n")
+	if len(p.Flows) == 0 {
+		out("No verdict changes.\n")
+	} else {
+		out("| | from | to | services | by | at | example |\n|---|---|---|---|---|---|---|\n")
+		for i := range p.Flows {
+			f := &p.Flows[i]
+			sign := "− denied"
+			if f.Permit {
+				sign = "+ permitted"
+			}
+			out("| %s | %s | %s | %s | %s | %s | %s → %s %s |\n", sign, md(who(f.From, "anybody")), md(who(f.To, "anybody")), md(short(f.Services, 120)),
+				md(f.By), md(who(f.Points, "-")), md(f.Witness.Src), md(f.Witness.Dst), md(f.Witness.Service))
+		}
+	}
+	out("\n### Points\n\n| point | device | mode | status | changes | proof |\n|---|---|---|---|---|---|\n")
+	for i := range p.Points {
+		pt := &p.Points[i]
+		a, c, r := opCounts(pt.Ops)
+		proof := proofText(pt)
+		if pt.Error != "" {
+			proof = pt.Error
+		}
+		out("| %s | %s | %s | %s | +%d ~%d −%d | %s |\n", md(pt.Name), md(pt.Device), md(pt.Mode), pt.Status, a, c, r, md(proof))
+	}
+	if len(p.Uncovered) > 0 {
+		out("\n### Uncovered\n\nDenied by policy, and no point can drop it.\n\n| from | to | why | example |\n|---|---|---|---|\n")
+		for i, u := range p.Uncovered {
+			if i == maxUncovered {
+				out("\n%d more in the JSON form.\n", len(p.Uncovered)-maxUncovered)
+				break
+			}
+			out("| %s | %s | %s | %s → %s %s |\n", md(who(u.From, "others")), md(who(u.To, "others")), md(u.Reason), u.Src, u.Dst, md(packet.Services{{Lo: u.Service, Hi: u.Service}}.String()))
+		}
+	}
+	out("\n<details><summary>Native changes</summary>\n\n")
+	for i := range p.Points {
+		for k, op := range p.Points[i].Ops {
+			if k == maxOps {
+				out("- %s: %d more in the JSON form\n", md(p.Points[i].Name), len(p.Points[i].Ops)-maxOps)
+				break
+			}
+			out("- %s: %s\n", md(p.Points[i].Name), md(opText(op)))
+		}
+	}
+	out("\n</details>\n\n%d assets, %d groups, %d policies, %d classes; %d tests passed. Policy %.12s, inventory %.12s.\n",
+		p.Classes.Assets, p.Classes.Groups, p.Classes.Policies, p.Classes.Classes, p.Tests.Passed, p.PolicyHash, p.InventoryHash)
+	return []byte(b.String())
+}

@@ -1,0 +1,197 @@
+// Package plan holds the plan as a value: what would change, point by point, the
+// flows that it newly permits and newly denies, the proof, and the brakes. Text,
+// JSON, Markdown and HTML are renderings of the same value; nothing parses them
+// back.
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"bulkhead/inventory"
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/prove"
+)
+
+// FormatVersion is the version of the JSON form. A minor step adds keys; a major
+// one changes or removes some.
+const FormatVersion = "1.0"
+
+// Plan is everything that an apply would do, and what it was made from. Lists
+// are never null and come in a fixed order.
+type Plan struct {
+	FormatVersion string `json:"formatVersion"`
+	// ID digests everything that the plan binds: policy, inventory, the devices'
+	// states and the changes. Two plans with one ID do the same.
+	ID            string    `json:"id"`
+	Site          string    `json:"site"`
+	MadeAt        time.Time `json:"madeAt"`
+	PolicyHash    string    `json:"policyHash"`
+	InventoryHash string    `json:"inventoryHash"`
+
+	Flows   []FlowChange `json:"flows"`
+	Points  []Point      `json:"points"`
+	Brakes  []Brake      `json:"brakes"`
+	Tests   TestSummary  `json:"tests"`
+	Classes Size         `json:"size"`
+
+	Uncovered []compile.Uncovered  `json:"uncovered"`
+	Conflicts []inventory.Conflict `json:"conflicts"`
+	Undecided []Undecided          `json:"undecided"`
+	Expiring  []Expiring           `json:"expiring"`
+	Compared  []ComparedLabel      `json:"comparedLabels"`
+	Warnings  []string             `json:"warnings"`
+}
+
+// Status is where a point stands.
+type Status string
+
+// The statuses.
+const (
+	InSync      Status = "in sync"
+	Changes     Status = "changes"
+	Refused     Status = "refused"     // the device cannot take what policy wants
+	Unreachable Status = "unreachable" // it could not be read: nothing is known of it
+)
+
+// Point is the plan for one enforcement point.
+type Point struct {
+	Name   string `json:"name"`
+	Driver string `json:"driver"`
+	// Device names what the point shares with others: changes of one device are
+	// made together.
+	Device string `json:"device"`
+	Mode   string `json:"mode"`
+	Status Status `json:"status"`
+	Error  string `json:"error,omitempty"`
+	// First is set for the first enforcement.
+	First bool `json:"first"`
+	// Ops are the device's changes; they stand with its first point.
+	Ops       []driver.Op      `json:"ops"`
+	Usage     []driver.Usage   `json:"usage"`
+	Residue   []driver.Residue `json:"residue"`
+	Essential []string         `json:"essential"`
+	Failsafe  []string         `json:"failsafe"`
+	// Before is the proof of what the device enforces now, against policy as it is
+	// now; After that of what would be installed.
+	Before *prove.Result `json:"before,omitempty"`
+	After  *prove.Result `json:"after,omitempty"`
+	// State digests the device's native state, ours and foreign, as read.
+	State string `json:"state"`
+}
+
+// FlowChange is a set of flows whose verdict changes, under what decides them.
+type FlowChange struct {
+	Permit bool `json:"permit"` // newly permitted; else newly denied
+	// By names what decides: a policy with file:line, a default with the groups that
+	// isolate, or an overlay (failsafe, observe mode).
+	By       string   `json:"by"`
+	Policy   string   `json:"policy,omitempty"`
+	From     []string `json:"from"`
+	To       []string `json:"to"`
+	Services string   `json:"services"`
+	// Sets are rectangles that together are exactly the flows: every source to
+	// every destination of one.
+	Sets    []FlowSet `json:"sets"`
+	Witness Witness   `json:"witness"`
+	Points  []string  `json:"points"`
+}
+
+// FlowSet is every source to every destination.
+type FlowSet struct {
+	Src string `json:"src"`
+	Dst string `json:"dst"`
+}
+
+// Witness is one flow of a set.
+type Witness struct {
+	Src     string `json:"src"`
+	Dst     string `json:"dst"`
+	Service string `json:"service"`
+}
+
+// Brake is a limit on the effect of a plan.
+type Brake struct {
+	Name string `json:"name"`
+	Saw  string `json:"saw"` // one sentence
+}
+
+// TestSummary is the result of the policy tests, which run before every plan.
+type TestSummary struct {
+	Passed int      `json:"passed"`
+	Failed []string `json:"failed"`
+}
+
+// Size is how big the compiled site is.
+type Size struct {
+	Assets   int `json:"assets"`
+	Groups   int `json:"groups"`
+	Policies int `json:"policies"`
+	Classes  int `json:"classes"`
+	Rows     int `json:"rows"`
+	Cols     int `json:"cols"`
+	Cells    int `json:"cells"`
+}
+
+// Undecided is an asset whose membership nobody can tell.
+type Undecided struct {
+	Group   string   `json:"group"`
+	Asset   string   `json:"asset"`
+	Missing []string `json:"missing"`
+	Problem string   `json:"problem,omitempty"`
+}
+
+// Expiring is a policy that will end by itself.
+type Expiring struct {
+	Policy  string    `json:"policy"`
+	Where   string    `json:"where"`
+	Expires time.Time `json:"expires"`
+	// Unattended says what becomes of it if the controller is not there then.
+	Unattended string `json:"unattended"`
+}
+
+// ComparedLabel lists what `same` and `differ` cannot tell plainly.
+type ComparedLabel struct {
+	Label   string   `json:"label"`
+	Several []string `json:"several"` // addresses with several values
+	Without []string `json:"without"` // assets without one
+}
+
+// HasChanges reports whether anything would be written.
+func (p *Plan) HasChanges() bool {
+	for _, pt := range p.Points {
+		if pt.Status == Changes {
+			return true
+		}
+	}
+	return false
+}
+
+// Blocked says why the plan must not be applied as it stands; "" if it may.
+func (p *Plan) Blocked() string {
+	if len(p.Tests.Failed) > 0 {
+		return "a policy test fails"
+	}
+	for _, pt := range p.Points {
+		if pt.After != nil && !pt.After.Proved {
+			return "what would be installed on point " + pt.Name + " is not proved"
+		}
+	}
+	return ""
+}
+
+// Seal computes the plan's ID.
+func (p *Plan) Seal() error {
+	bare := *p
+	bare.ID, bare.MadeAt = "", time.Time{}
+	b, err := json.Marshal(bare)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(b)
+	p.ID = hex.EncodeToString(sum[:8])
+	return nil
+}

@@ -1,0 +1,114 @@
+// Package prove compares what a device does, decoded from its native state, with
+// what policy and the point's overlays say it must do: exactly, over the whole
+// space of addresses of both families and all services. The result is equality
+// or a concrete packet that is treated differently, with the native rule and the
+// policy on either side.
+package prove
+
+import (
+	"net/netip"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+)
+
+// Expected is what the points at one hook must do together in one situation.
+type Expected struct {
+	m      *compile.Matrix
+	points []*compile.Point
+	s      driver.Situation
+	// Addrs partitions the address space so that all addresses of one part are
+	// treated alike on either end.
+	Addrs []packet.Addrs
+	class []int
+	memo  map[[2]int]packet.Services
+	cells map[int]packet.Services
+}
+
+// NewExpected works out what the points must do in the situation.
+func NewExpected(m *compile.Matrix, points []*compile.Point, s driver.Situation) *Expected {
+	sets := []packet.Addrs{compile.Multicast(), v4()}
+	for _, p := range points {
+		sets = append(sets, p.Protects, p.DHCPServers)
+		for _, f := range p.Failsafe {
+			sets = append(sets, f.From, f.To)
+		}
+		for _, z := range p.Zones {
+			for _, mask := range z.Masks {
+				sets = append(sets, packet.AddrsOf(mask))
+			}
+		}
+	}
+	for _, exempt := range []string{"169.254.0.0/16", "fe80::/10", "0.0.0.0/32", "::/128"} {
+		sets = append(sets, packet.AddrsOf(netip.MustParsePrefix(exempt)))
+	}
+	classes := make([]packet.Addrs, len(m.Classes))
+	for i := range m.Classes {
+		classes[i] = m.Classes[i].Addrs
+	}
+	e := &Expected{m: m, points: points, s: s, memo: map[[2]int]packet.Services{}, cells: map[int]packet.Services{}}
+	for _, j := range packet.Join(classes, packet.PartitionAddrs(sets)) {
+		e.Addrs = append(e.Addrs, j.Addrs)
+		e.class = append(e.class, j.A)
+	}
+	return e
+}
+
+func v4() packet.Addrs { return packet.AddrsOf(netip.MustParsePrefix("0.0.0.0/0")) }
+
+// Permit returns the services that must pass from one part to another.
+func (e *Expected) Permit(src, dst int) packet.Services {
+	key := [2]int{src, dst}
+	if s, ok := e.memo[key]; ok {
+		return s
+	}
+	s := e.permit(e.Addrs[src].First(), e.Addrs[dst].First(), e.class[src], e.class[dst])
+	e.memo[key] = s
+	return s
+}
+
+func (e *Expected) permit(src, dst netip.Addr, srcClass, dstClass int) packet.Services {
+	if src.Is4() != dst.Is4() {
+		return nil // no packet has ends of two families
+	}
+	out := packet.AllServices()
+	for _, p := range e.points {
+		out = out.Intersect(e.permitAt(p, src, dst, srcClass, dstClass))
+	}
+	return out
+}
+
+func (e *Expected) permitAt(p *compile.Point, src, dst netip.Addr, srcClass, dstClass int) packet.Services {
+	h := compile.FlowHeader(e.s.Hook, e.s.In, src, dst, e.s.SrcPortLo, e.s.SrcPortHi, e.s.Tracking == driver.TrackReply)
+	out := p.Essential(h)
+	if e.s.Hook == compile.HookForward && p.CheckSpoof(e.s.In, h.Src).Action == compile.SpoofEnforce {
+		return out
+	}
+	if p.Mode == policy.Observe || !p.Sees(e.s.Hook, h.Src, h.Dst) {
+		return packet.AllServices()
+	}
+	out = out.Union(p.FailsafeServices(h))
+	return out.Union(e.cell(srcClass, dstClass))
+}
+
+// cell gives the services that policy permits between two classes. Each distinct
+// cell of the matrix is worked out once.
+func (e *Expected) cell(src, dst int) packet.Services {
+	id := e.m.CellID(src, dst)
+	if s, ok := e.cells[id]; ok {
+		return s
+	}
+	s := e.m.Services(e.m.Cells[id], e.stands)
+	e.cells[id] = s
+	return s
+}
+
+// stands reports whether an outcome permits in the situation.
+func (e *Expected) stands(o *compile.Outcome) bool {
+	if e.s.Expired && !o.Deadline.IsZero() {
+		return e.m.Outcomes[o.After].Permit
+	}
+	return o.Permit
+}

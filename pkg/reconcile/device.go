@@ -1,0 +1,60 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+)
+
+// desired is what the points of a device must enforce together.
+func (s *Site) desired(d *Device, points []compile.Point, enforced map[string]bool) driver.Desired {
+	want := driver.Desired{Site: s.Config.Settings.Name, Points: points, Now: s.Now, Enforced: enforced, Budget: budget(d)}
+	if len(points) > 0 {
+		want.View = compile.NewView(s.Matrix, points)
+	}
+	return want
+}
+
+// RenderText gives the native configuration of a device in its own language. It
+// reads nothing from the device.
+func (s *Site) RenderText(d *Device) (string, error) {
+	r, err := d.Driver.Render(s.desired(d, d.Points, nil), nil)
+	if err != nil {
+		return "", err
+	}
+	t, ok := r.State.(interface{ Text() string })
+	if !ok {
+		return "", fmt.Errorf("the %s driver has no text form", d.Kind)
+	}
+	return t.Text(), nil
+}
+
+// Removal gives the change that takes one point's objects off its device. Other
+// points of ours on the device stay as they are installed.
+func (s *Site) Removal(ctx context.Context, d *Device, point string) (*driver.Change, error) {
+	have, err := d.Driver.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	dec, err := d.Driver.Decode(have)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Contains(dec.Installed, point) {
+		return &driver.Change{From: have, To: have}, nil
+	}
+	var stay []compile.Point
+	for _, p := range d.Points {
+		if p.Name != point && slices.Contains(dec.Installed, p.Name) {
+			stay = append(stay, p)
+		}
+	}
+	r, err := d.Driver.Render(s.desired(d, stay, nil), have)
+	if err != nil {
+		return nil, err
+	}
+	return d.Driver.Diff(have, r.State)
+}

@@ -1,0 +1,276 @@
+// Package reconcile runs the whole way from a site directory and the network to
+// plans, and back from devices to proofs. Every command, and later the daemon
+// and the scheduled job, go through it.
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sort"
+	"time"
+
+	"bulkhead/inventory"
+	"bulkhead/inventory/neighbor"
+	"bulkhead/pkg/classify"
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/diag"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+)
+
+// Kind makes drivers for one kind of device. The list of kinds is handed in, so
+// that nothing here imports a driver.
+type Kind struct {
+	Name string
+	// Device names what a point shares with others: points with one name are
+	// planned and applied together.
+	Device func(p *config.Point) string
+	// Open makes the driver of one device.
+	Open func(site string, points []config.Point) (driver.Driver, error)
+	// Netns gives the network namespace whose routes and addresses the point has;
+	// ok is false for devices that have none.
+	Netns func(p *config.Point) (ns string, ok bool)
+}
+
+// Site is a site directory, loaded, with everything worked out that needs no
+// network: groups, classes, verdicts.
+type Site struct {
+	Config    *config.Site
+	Inventory *inventory.Inventory
+	Members   *classify.Result
+	Matrix    *compile.Matrix
+	World     policy.World
+	Now       time.Time
+	Diags     *diag.List
+	kinds     []Kind
+}
+
+// Load reads a site directory and works it out, with what reports says of the
+// network besides. Diagnostics are complete: the site is nil exactly if one of
+// them is an error.
+func Load(ctx context.Context, dir string, now time.Time, kinds []Kind, collect bool) (*Site, *diag.List, error) {
+	cfg, diags := config.Load(dir)
+	if diags.HasErrors() {
+		return nil, diags, nil
+	}
+	reports := []inventory.Report{cfg.Report()}
+	if collect {
+		more, err := gather(ctx, cfg)
+		if err != nil {
+			return nil, diags, err
+		}
+		reports = append(reports, more...)
+	}
+	s, err := Build(cfg, reports, now, kinds, diags)
+	return s, diags, err
+}
+
+// gather reads the sources that the site names. A source that fails is an error:
+// without it the inventory is not complete, and nothing is planned.
+func gather(ctx context.Context, cfg *config.Site) ([]inventory.Report, error) {
+	var out []inventory.Report
+	for _, src := range cfg.Settings.Sources {
+		if src.Type != "neighbor" {
+			return nil, fmt.Errorf("source %q (%s): type %q is not known", src.Name, src.Pos, src.Type)
+		}
+		snap, err := neighbor.Read(ctx, src.Settings["netns"].Text)
+		if err != nil {
+			return nil, fmt.Errorf("source %q (%s) failed, so the inventory is not complete: %w", src.Name, src.Pos, err)
+		}
+		out = append(out, snap.Report(src.Name, src.Trust, time.Time{}))
+	}
+	return out, nil
+}
+
+// Build works a loaded site out.
+func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []Kind, diags *diag.List) (*Site, error) {
+	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds}
+	s.Inventory = inventory.Merge(reports, inventory.MergeOptions{Precedence: cfg.Settings.Precedence})
+	extra := map[string]classify.Expr{}
+	for _, p := range cfg.Settings.Points {
+		if p.Protects != "" {
+			extra[p.Name] = classify.Expr{Text: p.Protects, Pos: p.ProtectsPos}
+		}
+	}
+	classifier, problems := classify.Compile(cfg.Book, extra)
+	diags.Append(problems)
+	if diags.HasErrors() {
+		return nil, nil
+	}
+	s.Members = classifier.Classify(s.Inventory.Assets)
+	diags.Append(s.Members.Warnings)
+	s.World = policy.World{Assets: s.Inventory.Assets, Book: cfg.Book, Where: s.Members.Matches, Now: now}
+	m, err := compile.Compile(compile.Input{Assets: s.Inventory.Assets, Book: cfg.Book, Where: s.Members.Matches, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	s.Matrix = m
+	return s, nil
+}
+
+// Device is one device with its points resolved.
+type Device struct {
+	Name   string
+	Kind   string
+	Driver driver.Driver
+	Config []config.Point
+	Points []compile.Point
+	// Err says why the device's surroundings could not be read; nothing is planned
+	// for it then.
+	Err error
+}
+
+// Devices resolves every point of the site against the network: prefixes behind
+// zones from the routing table where the site leaves them to it, the point's own
+// addresses. offline leaves the network alone.
+func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
+	byName := map[string]*Device{}
+	var out []*Device
+	for _, p := range s.Config.Settings.Points {
+		i := slices.IndexFunc(s.kinds, func(k Kind) bool { return k.Name == p.Driver })
+		if i < 0 {
+			return nil, fmt.Errorf("point %q (%s): there is no driver %q; there is %s", p.Name, p.Pos, p.Driver, kindNames(s.kinds))
+		}
+		k := s.kinds[i]
+		name := k.Device(&p)
+		d := byName[name]
+		if d == nil {
+			d = &Device{Name: name, Kind: k.Name}
+			byName[name] = d
+			out = append(out, d)
+		}
+		d.Config = append(d.Config, p)
+		ns, ok := k.Netns(&p)
+		resolved, err := s.resolve(ctx, &p, ns, ok && !offline)
+		if err != nil {
+			d.Err = err
+		}
+		d.Points = append(d.Points, resolved)
+	}
+	for _, d := range out {
+		shareFailsafe(d.Points)
+		i := slices.IndexFunc(s.kinds, func(k Kind) bool { return k.Name == d.Kind })
+		drv, err := s.kinds[i].Open(s.Config.Settings.Name, d.Config)
+		if err != nil {
+			return nil, err
+		}
+		d.Driver = drv
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
+	return out, nil
+}
+
+func kindNames(kinds []Kind) string {
+	out := ""
+	for i, k := range kinds {
+		if i > 0 {
+			out += ", "
+		}
+		out += k.Name
+	}
+	return out
+}
+
+// shareFailsafe gives every point of a device all failsafe flows of the device:
+// packets cross the chains of all of them.
+func shareFailsafe(points []compile.Point) {
+	var all []compile.Failsafe
+	for i := range points {
+		all = append(all, points[i].Failsafe...)
+	}
+	for i := range points {
+		points[i].Failsafe = all
+	}
+}
+
+// resolve turns a configured point into one with everything filled in.
+func (s *Site) resolve(ctx context.Context, p *config.Point, ns string, look bool) (compile.Point, error) {
+	set := &s.Config.Settings
+	out := compile.Point{Name: p.Name, Mode: p.Mode, Transit: len(p.Zones) > 0, Endpoint: p.Protects != "", Learn: set.ObserveLearn, Off: map[string]bool{}}
+	for _, name := range set.Essential.Off {
+		out.Off[name] = true
+	}
+	for _, a := range set.Essential.DHCPServers {
+		out.DHCPServers = out.DHCPServers.Union(packet.AddrsOf(inventory.HostPrefix(a)))
+	}
+	for _, id := range s.Members.Extra[p.Name] {
+		if a := s.Inventory.Lookup(id); a != nil {
+			out.Protects = out.Protects.Union(packet.AddrsOf(a.Addresses...))
+		}
+	}
+	snap := &neighbor.Snapshot{}
+	if look {
+		var err error
+		if snap, err = neighbor.Read(ctx, ns); err != nil {
+			return out, fmt.Errorf("%w: cannot read routes and addresses of point %q: %w", driver.ErrUnreachable, p.Name, err)
+		}
+	}
+	for _, l := range snap.Local {
+		if a := l.Prefix.Addr(); !a.IsLoopback() {
+			out.Own = out.Own.Union(packet.AddrsOf(inventory.HostPrefix(a.WithZone(""))))
+		}
+	}
+	for _, z := range p.Zones {
+		out.Zones = append(out.Zones, resolveZone(&z, snap))
+	}
+	for _, f := range set.Failsafe {
+		if f.Point != p.Name {
+			continue
+		}
+		to := packet.AddrsOf(f.To...)
+		if f.To == nil {
+			to = out.Own
+		}
+		if look && to.IsEmpty() {
+			return out, fmt.Errorf("failsafe flow (%s): point %q has no addresses of its own to reach", f.Pos, p.Name)
+		}
+		out.Failsafe = append(out.Failsafe, compile.Failsafe{From: packet.AddrsOf(f.From...), To: to, Services: packet.ServicesOf(f.Ranges), Cause: f.Pos.String()})
+	}
+	return out, nil
+}
+
+func resolveZone(z *config.Zone, snap *neighbor.Snapshot) compile.Zone {
+	out := compile.Zone{Name: z.Name, Interfaces: z.Interfaces, AntiSpoof: compile.AntiSpoof(z.AntiSpoof), Known: z.PrefixesGiven}
+	masks := z.Prefixes
+	for _, r := range snap.Routes {
+		if r.Table != neighbor.MainTable || !slices.Contains(z.Interfaces, r.Interface) {
+			continue
+		}
+		if r.Default {
+			out.Default = true
+			continue
+		}
+		if p := r.Prefix.Masked(); !z.PrefixesGiven && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsMulticast() {
+			masks = append(masks, p)
+			out.Known = true
+		}
+	}
+	slices.SortFunc(masks, inventory.ComparePrefix)
+	out.Masks = slices.Compact(slices.Clone(masks))
+	out.Prefixes = packet.AddrsOf(out.Masks...)
+	return out
+}
+
+// Source finds the text of a site's file for diagnostics; s may be nil if the site
+// did not load.
+func Source(dir string, s *Site) diag.Source {
+	return func(file string) []byte {
+		if s != nil {
+			return s.Config.Source(file)
+		}
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return nil
+		}
+		defer root.Close()
+		b, err := root.ReadFile(file)
+		if err != nil {
+			return nil // the message stands without its line
+		}
+		return b
+	}
+}

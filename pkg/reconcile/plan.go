@@ -1,0 +1,319 @@
+package reconcile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"bulkhead/inventory"
+	"bulkhead/pkg/apply"
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/plan"
+	"bulkhead/pkg/policy"
+	"bulkhead/pkg/prove"
+)
+
+// Options of one run.
+type Options struct {
+	// Enforced tells which points have enforced before.
+	Enforced map[string]bool
+	// Only limits the run to some points; empty is all.
+	Only []string
+}
+
+// Result is a plan with what carries it out.
+type Result struct {
+	Plan *plan.Plan
+	Jobs []apply.Job
+}
+
+// RunOnce reads every device and plans its change, with proof of what is there
+// and of what would be installed. It writes nothing.
+func (s *Site) RunOnce(ctx context.Context, devices []*Device, opt Options) (*Result, error) {
+	p := s.newPlan()
+	r := &Result{Plan: p}
+	byKey := map[string]int{}
+	var all []compile.Point
+	for _, d := range devices {
+		flows, err := s.planDevice(ctx, d, opt, r)
+		if err != nil {
+			return nil, err
+		}
+		mergeFlows(p, flows, byKey)
+		all = append(all, d.Points...)
+	}
+	plan.SortFlows(p.Flows)
+	slices.SortFunc(p.Points, func(a, b plan.Point) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	p.Uncovered = compile.Coverage(s.Matrix, s.effective(all, p))
+	s.brakes(p)
+	if err := p.Seal(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// effective leaves out points that cannot be counted on.
+func (s *Site) effective(all []compile.Point, p *plan.Plan) []compile.Point {
+	var out []compile.Point
+	for _, pt := range all {
+		i := slices.IndexFunc(p.Points, func(x plan.Point) bool { return x.Name == pt.Name })
+		if i >= 0 && p.Points[i].Status != plan.Unreachable && p.Points[i].Status != plan.Refused && (p.Points[i].After == nil || p.Points[i].After.Proved) {
+			out = append(out, pt)
+		}
+	}
+	return out
+}
+
+// mergeFlows joins equal rows of several devices.
+func mergeFlows(p *plan.Plan, flows []plan.FlowChange, index map[string]int) {
+	for _, f := range flows {
+		key := fmt.Sprint(f.Permit, f.By, f.From, f.To, f.Services, f.Sets)
+		if i, ok := index[key]; ok {
+			p.Flows[i].Points = append(p.Flows[i].Points, f.Points...)
+			slices.Sort(p.Flows[i].Points)
+			continue
+		}
+		index[key] = len(p.Flows)
+		p.Flows = append(p.Flows, f)
+	}
+}
+
+func (s *Site) newPlan() *plan.Plan {
+	m := s.Matrix
+	p := &plan.Plan{FormatVersion: plan.FormatVersion, Site: s.Config.Settings.Name, MadeAt: s.Now.UTC(),
+		PolicyHash: s.Config.Hash, InventoryHash: s.Inventory.Hash(),
+		Flows: []plan.FlowChange{}, Points: []plan.Point{}, Brakes: []plan.Brake{}, Tests: Summary(s.RunTests()),
+		Classes: plan.Size{Assets: len(s.Inventory.Assets), Groups: len(m.Groups), Policies: len(m.Policies),
+			Classes: len(m.Classes), Rows: m.Rows(), Cols: m.Cols(), Cells: len(m.Cells)},
+		Uncovered: []compile.Uncovered{}, Conflicts: []inventory.Conflict{}, Undecided: []plan.Undecided{},
+		Expiring: []plan.Expiring{}, Compared: s.comparedLabels(), Warnings: []string{}}
+	p.Conflicts = append(p.Conflicts, s.Inventory.Conflicts...)
+	for _, u := range s.Members.Undecided {
+		name := u.Group
+		if name == "" {
+			name = "point " + u.Extra
+		}
+		p.Undecided = append(p.Undecided, plan.Undecided{Group: name, Asset: u.Asset, Missing: append([]string{}, u.Missing...), Problem: u.Problem})
+	}
+	for _, d := range s.Diags.All() {
+		p.Warnings = append(p.Warnings, fmt.Sprintf("%s: %s", d.Pos, d.Message))
+	}
+	for _, pol := range m.Policies {
+		if !pol.Expires.IsZero() {
+			un := "nftables end it on time, live flows included; other devices keep it until the controller is back"
+			if pol.Action == policy.Deny {
+				un = "stays until the controller is back"
+			}
+			p.Expiring = append(p.Expiring, plan.Expiring{Policy: pol.Name, Where: pol.Pos.String(), Expires: pol.Expires.UTC(), Unattended: un})
+		}
+	}
+	return p
+}
+
+// comparedLabels lists the addresses with several values of a label that policies
+// compare, and the assets without one.
+func (s *Site) comparedLabels() []plan.ComparedLabel {
+	out := []plan.ComparedLabel{}
+	var names []string
+	for _, p := range s.Matrix.Policies {
+		names = append(names, append(append([]string{}, p.Same...), p.Differ...)...)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		c := plan.ComparedLabel{Label: name, Several: []string{}, Without: []string{}}
+		byValue := map[string]packet.Addrs{}
+		for i := range s.Inventory.Assets {
+			a := &s.Inventory.Assets[i]
+			v, ok := a.Labels[name]
+			if !ok {
+				c.Without = append(c.Without, a.ID)
+				continue
+			}
+			byValue[v] = byValue[v].Union(packet.AddrsOf(a.Addresses...))
+		}
+		var seen, twice packet.Addrs
+		for _, v := range sortedKeys(byValue) {
+			twice = twice.Union(seen.Intersect(byValue[v]))
+			seen = seen.Union(byValue[v])
+		}
+		for _, r := range twice.Runs() {
+			c.Several = append(c.Several, r.String())
+		}
+		out = append(out, c)
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// planDevice plans one device into r and returns its flow changes. A device that
+// cannot be read or cannot take the change fails for itself only.
+func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, r *Result) ([]plan.FlowChange, error) {
+	if len(opt.Only) > 0 && !slices.ContainsFunc(d.Points, func(p compile.Point) bool { return slices.Contains(opt.Only, p.Name) }) {
+		return nil, nil
+	}
+	rows := make([]plan.Point, len(d.Points))
+	for i := range d.Points {
+		rows[i] = s.newRow(d, i)
+	}
+	fail := func(status plan.Status, err error) {
+		for i := range rows {
+			rows[i].Status, rows[i].Error = status, err.Error()
+		}
+		r.Plan.Points = append(r.Plan.Points, rows...)
+	}
+	if d.Err != nil {
+		fail(plan.Unreachable, d.Err)
+		return nil, nil
+	}
+	have, err := d.Driver.Read(ctx)
+	if err != nil {
+		fail(plan.Unreachable, err)
+		return nil, nil
+	}
+	want := s.desired(d, d.Points, opt.Enforced)
+	rendered, err := d.Driver.Render(want, have)
+	if errors.Is(err, driver.ErrRefused) {
+		fail(plan.Refused, err)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	change, err := d.Driver.Diff(have, rendered.State)
+	if err != nil {
+		return nil, err
+	}
+	flows, err := s.fillRows(d, rows, have, rendered, change, opt)
+	if err != nil {
+		return nil, err
+	}
+	r.Plan.Points = append(r.Plan.Points, rows...)
+	if !change.Empty() && rows[0].Status == plan.Changes {
+		r.Jobs = append(r.Jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points})
+	}
+	return flows, nil
+}
+
+func (s *Site) newRow(d *Device, i int) plan.Point {
+	p := &d.Points[i]
+	row := plan.Point{Name: p.Name, Driver: d.Kind, Device: d.Name, Mode: string(p.Mode), Status: plan.InSync,
+		Ops: []driver.Op{}, Usage: []driver.Usage{}, Residue: []driver.Residue{}, Essential: []string{}, Failsafe: []string{}}
+	for _, f := range p.Failsafe {
+		row.Failsafe = append(row.Failsafe, fmt.Sprintf("%s -> %s %s, both ways (%s)", f.From, f.To, f.Services, f.Cause))
+	}
+	return row
+}
+
+func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendered *driver.Rendered, change *driver.Change, opt Options) ([]plan.FlowChange, error) {
+	now, err := d.Driver.Decode(have)
+	if err != nil {
+		return nil, err
+	}
+	then, err := d.Driver.Decode(rendered.State)
+	if err != nil {
+		return nil, err
+	}
+	before, after := prove.Device(s.Matrix, d.Points, now), prove.Device(s.Matrix, d.Points, then)
+	for i := range rows {
+		rows[i].State = have.Fingerprint()
+		rows[i].Usage = append(rows[i].Usage, rendered.Usage...)
+		rows[i].Essential = append(rows[i].Essential, rendered.Essential...)
+		rows[i].Before, rows[i].After = &before[i], &after[i]
+		installed := slices.Contains(now.Installed, rows[i].Name)
+		rows[i].First = !installed && !opt.Enforced[rows[i].Name] && d.Points[i].Mode == policy.Enforce
+		if !change.Empty() {
+			rows[i].Status = plan.Changes
+		}
+		for _, res := range rendered.Residue {
+			if res.Point == rows[i].Name {
+				rows[i].Residue = append(rows[i].Residue, res)
+			}
+		}
+	}
+	rows[0].Ops = append(rows[0].Ops, change.Ops...)
+	if err := s.inexact(d, rows); err != nil {
+		return nil, err
+	}
+	if change.Empty() {
+		return nil, nil
+	}
+	installedPoints := []compile.Point{}
+	for _, p := range d.Points {
+		if slices.Contains(now.Installed, p.Name) {
+			installedPoints = append(installedPoints, p)
+		}
+	}
+	if len(installedPoints) == 0 {
+		now = nil // nothing of ours judges anything yet
+	}
+	return plan.DiffFlows(s.Matrix, d.Points, now), nil
+}
+
+// inexact refuses a point that cannot express what policy says, unless the site
+// accepts how.
+func (s *Site) inexact(d *Device, rows []plan.Point) error {
+	for i := range rows {
+		for _, res := range rows[i].Residue {
+			c := &d.Config[i]
+			accepted := slices.Contains(c.AcceptInexact, res.Kind) ||
+				c.OnInexact == config.Widen || c.OnInexact == config.Narrow && !res.Wider
+			if !accepted {
+				rows[i].Status = plan.Refused
+				rows[i].Error = fmt.Sprintf("the device cannot express this exactly: %s (%s): accept it by `accept_inexact: [%s]`", res.Text, res.Kind, res.Kind)
+			}
+		}
+	}
+	return nil
+}
+
+func budget(d *Device) map[string]int {
+	out := map[string]int{}
+	for _, c := range d.Config {
+		if c.Budget.Elements > 0 && (out["elements"] == 0 || c.Budget.Elements < out["elements"]) {
+			out["elements"] = c.Budget.Elements
+		}
+	}
+	return out
+}
+
+// The names of the brakes.
+const (
+	BrakeFirst     = "first-enforcement"
+	BrakeHeldTwice = "address-held-twice"
+)
+
+// brakes looks at the effect of the plan.
+func (s *Site) brakes(p *plan.Plan) {
+	if s.Config.Settings.Limits.FirstEnforcement != config.FirstAccept {
+		for _, pt := range p.Points {
+			if pt.First && pt.Status == plan.Changes {
+				p.Brakes = append(p.Brakes, plan.Brake{Name: BrakeFirst, Saw: fmt.Sprintf("point %s enforces for the first time; it observes for %s, then it drops what policy denies", pt.Name, s.Config.Settings.ObserveLearn)})
+			}
+		}
+	}
+	if !p.HasChanges() {
+		return
+	}
+	for _, c := range s.Inventory.Conflicts {
+		if c.Kind == inventory.AddressHeldTwice {
+			p.Brakes = append(p.Brakes, plan.Brake{Name: BrakeHeldTwice, Saw: c.String() + "; the most restrictive of both holds"})
+		}
+	}
+}

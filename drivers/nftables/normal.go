@@ -16,19 +16,35 @@ import (
 )
 
 // The kernel does not give rules back byte for byte as it took them: it leaves
-// out what is zero, adds what it defaulted, and reorders. Two expressions are
-// compared in a normal form: attributes sorted by type, flag bits of the type
-// dropped, all-zero numbers left out, and what counts (packets, bytes) ignored.
-// Every attribute that the kernel acts on treats absent and zero alike.
+// out what is zero, adds what it defaulted, reorders, and flags nesting or not as
+// it pleases. Two expressions are compared in a normal form: attributes sorted by
+// type, flag bits of the type dropped, all-zero numbers left out, and what counts
+// (packets, bytes) ignored. Every attribute that the kernel acts on treats absent
+// and zero alike; values to compare with are kept whole.
 func normalExpr(e ruleset.Expr) []byte {
 	out := append([]byte(e.Name), 0)
 	if e.Name == "counter" {
 		return out
 	}
-	return append(out, normalAttrs(e.Data)...)
+	return append(out, normalAttrs(e.Data, nestedIn(e.Name), true)...)
 }
 
-func normalAttrs(b []byte) []byte {
+// nestedIn lists the attributes of an expression that hold NFTA_DATA_* values.
+func nestedIn(name string) []uint16 {
+	switch name {
+	case "immediate":
+		return []uint16{unix.NFTA_IMMEDIATE_DATA}
+	case "cmp":
+		return []uint16{unix.NFTA_CMP_DATA}
+	case "bitwise":
+		return []uint16{unix.NFTA_BITWISE_MASK, unix.NFTA_BITWISE_XOR, 7} // NFTA_BITWISE_DATA
+	case "range":
+		return []uint16{unix.NFTA_RANGE_FROM_DATA, unix.NFTA_RANGE_TO_DATA}
+	}
+	return nil
+}
+
+func normalAttrs(b []byte, nested []uint16, dropZero bool) []byte {
 	type attr struct {
 		typ  uint16
 		data []byte
@@ -40,16 +56,18 @@ func normalAttrs(b []byte) []byte {
 			return append([]byte("malformed"), b...)
 		}
 		data := b[4:n]
-		if typ&unix.NLA_F_NESTED != 0 {
-			data = normalAttrs(data)
-		}
-		if (len(data) == 4 || len(data) == 8) && len(bytes.Trim(data, "\x00")) == 0 && typ&unix.NLA_F_NESTED == 0 {
+		typ &^= unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
+		switch {
+		case slices.Contains(nested, typ):
+			// A value, or a verdict with attributes of its own.
+			data = normalAttrs(data, []uint16{unix.NFTA_DATA_VERDICT}, false)
+		case dropZero && (len(data) == 1 || len(data) == 4 || len(data) == 8) && len(bytes.Trim(data, "\x00")) == 0:
 			data = nil
-		} else if len(data) == 0 {
+		case data == nil:
 			data = []byte{}
 		}
 		if data != nil {
-			attrs = append(attrs, attr{typ &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER), data})
+			attrs = append(attrs, attr{typ, data})
 		}
 		b = b[min(len(b), (n+3)&^3):]
 	}

@@ -82,9 +82,11 @@ func (v *View) inside(a, protects, multicast packet.Addrs) (src, dst bool) {
 	if v.transit {
 		return true, true
 	}
+	// A group address is no source of flows, but a packet that claims so may come,
+	// and its answer would be judged.
 	first := a.First()
-	src = protects.Contains(first)
-	return src, src || multicast.Contains(first)
+	in := protects.Contains(first) || multicast.Contains(first)
+	return in, in
 }
 
 // key is equal for two classes exactly if the device cannot tell them apart.

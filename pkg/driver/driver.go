@@ -46,6 +46,9 @@ type Desired struct {
 	// Enforced says that the device has enforced before, so that nothing has to be
 	// learnt before it drops.
 	Enforced map[string]bool
+	// Inexact says, by point, which way a verdict goes that the device cannot express.
+	// It is Refuse where nothing is said.
+	Inexact map[string]Inexact
 	// Budget bounds the resources that a device may use, by name; 0 or absent is the
 	// driver's own bound.
 	Budget map[string]int
@@ -58,13 +61,6 @@ type State interface {
 	Fingerprint() string
 }
 
-// Residue is a set of flows that a device cannot express exactly.
-type Residue struct {
-	Point string `json:"point"`
-	Kind  string `json:"kind"`
-	Wider bool   `json:"wider"` // permits more than policy; else less
-	Text  string `json:"text"`
-}
 
 // Usage is one of a device's resources.
 type Usage struct {

@@ -192,6 +192,7 @@ func (d *decoder) variant(m *machine, expired bool, all *marks) {
 		for _, t := range trackings() {
 			d.situation(m, lock, hook, t, expired, accepting)
 		}
+		d.bare(m, hook)
 	}
 	for w := range m.assigned {
 		all.assigned[w] = true

@@ -13,6 +13,7 @@ type layout struct {
 	rules []string // of chain forward
 	judge []string
 	back  []string // the same for replies
+	ends  []string // what follows the judging of replies
 	chain []string // further chains of our table
 	more  []string // further tables
 	base  string   // what kind of chain forward is
@@ -26,7 +27,7 @@ func (l *layout) text() string {
 	lines := func(l []string) string { return strings.Join(l, "\n") }
 	return table(lines(l.sets)+
 		"\nchain judge {\n"+lines(l.judge)+"\n}\nchain back_judge {\n"+lines(l.back)+
-		"\n}\nchain back {\njump back_judge\nmeta mark @permit ct mark set meta mark\nmeta mark @permit accept\ndrop\n}\n"+
+		"\n}\nchain back {\njump back_judge\n"+lines(l.ends)+"\n}\n"+
 		lines(l.chain)+"\nchain forward { "+base+"\n"+lines(l.rules)+"\n}\n") + lines(l.more)
 }
 
@@ -94,6 +95,7 @@ func smallLayout() *layout {
 			"counter drop",
 		},
 		back: backRules(),
+		ends: []string{"meta mark @permit ct mark set meta mark", "meta mark @permit accept", "drop"},
 	}
 }
 

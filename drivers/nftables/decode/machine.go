@@ -117,10 +117,11 @@ func (m *machine) finding(c cause, text string) driver.Finding {
 		r := &ch.rules[i]
 		object += " " + ruleName(i, r.handle)
 		if c.op >= 0 && int(c.op) < len(r.ops) {
-			detail = disasm(&r.ops[c.op])
+			detail = " (at " + disasm(&r.ops[c.op]) + ")"
 		} else {
-			detail = disasmRule(r)
+			detail = ""
 		}
+		detail = disasmRule(r) + detail
 	}
 	return driver.Finding{Object: object, Text: fmt.Sprintf("not proved: %s: %s", detail, text)}
 }

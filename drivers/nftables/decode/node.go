@@ -216,6 +216,9 @@ func (m *machine) ending(e exit) int32 {
 		if w := e.st.env.assigned; w != noWord {
 			r.marks = m.results.markSet([]word{w})
 		}
+		if e.st.env.bare {
+			r.bare = e.st.svc
+		}
 	} else {
 		r.drop = e.st.svc
 	}

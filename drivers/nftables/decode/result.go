@@ -9,6 +9,7 @@ type result struct {
 	accept, drop int32 // interned services
 	cause        int32
 	marks        int32 // the connection marks that accepted packets may be given
+	bare         int32 // what may be accepted after this program took it out of tracking
 }
 
 // results numbers results and remembers unions of them, and vectors of them (one
@@ -110,6 +111,7 @@ func (m *machine) merge(a, b int32) int32 {
 		out = r.id(result{
 			accept: m.svc.id(m.svc.sets[x.accept].Union(m.svc.sets[y.accept])),
 			drop:   m.svc.id(m.svc.sets[x.drop].Union(m.svc.sets[y.drop])),
+			bare:   m.svc.id(m.svc.sets[x.bare].Union(m.svc.sets[y.bare])),
 			cause:  max(x.cause, y.cause),
 			marks:  r.markSet(append(slices.Clone(r.marks[x.marks]), r.marks[y.marks]...)),
 		})

@@ -150,6 +150,7 @@ func (r *run) exec(t *track, o *op) bool {
 	case opNotrack:
 		// Only before tracking: an entry stays (nft_notrack_eval).
 		if r.here().before {
+			t.env.bare = t.env.bare || t.env.ct != ctUntracked
 			t.env.ct = ctUntracked
 		}
 		r.keep(t)

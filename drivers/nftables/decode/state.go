@@ -54,6 +54,7 @@ type env struct {
 	mark, prio, ctmark word
 	assigned           word // the ct mark that this program wrote, or noWord
 	ct                 tracked
+	bare               bool // this program took the packet out of tracking
 }
 
 // state is a point of execution: all packets of one family and one direction

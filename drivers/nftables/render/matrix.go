@@ -106,7 +106,11 @@ func (s *matrixSets) writePairs() {
 	var pairs []pair
 	for i := range s.view.Classes {
 		for j := range s.view.Classes {
-			if !s.view.Judged(i, j) || s.view.IsDefault(i, j) {
+			if !s.view.Judged(i, j) {
+				continue
+			}
+			if s.view.IsDefault(i, j) {
+				s.verdicts.useDefault(!s.view.Classes[i].EgressIsolated && !s.view.Classes[j].IngressIsolated)
 				continue
 			}
 			cell := s.view.CellID(i, j)

@@ -96,10 +96,18 @@ func (v *verdicts) id(outcome int) uint32 {
 	return id
 }
 
+// useDefault notes that flows meet a default. A verdict that no flow can get is
+// not installed, so that no mark of others can pass for it.
+func (v *verdicts) useDefault(permit bool) {
+	if permit {
+		v.of[-1] = verdictDefaultPermit
+	} else {
+		v.of[-2] = verdictDefaultDeny
+	}
+}
+
 // sets writes the sets and maps that give verdict ids their meaning.
 func (v *verdicts) sets() []ruleset.Set {
-	v.of[-1] = verdictDefaultPermit
-	v.of[-2] = verdictDefaultDeny
 	outcomes := make([]int, 0, len(v.of))
 	for o := range v.of {
 		outcomes = append(outcomes, o)

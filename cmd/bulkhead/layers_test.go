@@ -47,14 +47,17 @@ var layers = []struct {
 }
 
 func level(pkg string) (int, bool) {
-	best, found := "", false
-	at := 0
+	at, _, found := layerOf(pkg)
+	return at, found
+}
+
+func layerOf(pkg string) (at int, best string, found bool) {
 	for _, l := range layers {
 		if (pkg == l.prefix || strings.HasPrefix(pkg, l.prefix+"/")) && len(l.prefix) > len(best) {
 			best, at, found = l.prefix, l.level, true
 		}
 	}
-	return at, found
+	return at, best, found
 }
 
 type listed struct {
@@ -94,8 +97,9 @@ func TestImportsPointDown(t *testing.T) {
 			if !strings.HasPrefix(imp, "bulkhead/") {
 				continue
 			}
-			to, _ := level(imp)
-			if to > from || to == from && !strings.HasPrefix(imp, p.ImportPath) && !strings.HasPrefix(p.ImportPath, imp) {
+			_, mine, _ := layerOf(p.ImportPath)
+			to, theirs, _ := layerOf(imp)
+			if to > from || to == from && mine != theirs {
 				t.Errorf("%s (layer %d) imports %s (layer %d)", p.ImportPath, from, imp, to)
 			}
 		}

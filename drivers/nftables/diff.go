@@ -116,6 +116,9 @@ func elementKey(e *ruleset.Element) string {
 }
 
 func diffElements(h, w *ruleset.Set) elementDelta {
+	if w.Flags&ruleset.SetInterval != 0 && w.Flags&ruleset.SetConcat == 0 {
+		return diffRuns(h, w)
+	}
 	d := elementDelta{set: w, before: map[string]ruleset.Element{}}
 	want := make(map[string]*ruleset.Element, len(w.Elements))
 	for i := range w.Elements {

@@ -46,7 +46,6 @@ func gateway(mode policy.Mode) compile.Point {
 	fs := []compile.Failsafe{
 		{From: prefixes("10.0.9.10/32", "2001:db8:9::10/128"), To: prefixes("10.0.0.1/32", "10.0.1.1/32", "2001:db8::1/128"),
 			Services: packet.ServicesOf([]policy.Range{{Proto: 6, Lo: 22, Hi: 22}, {Proto: 1, Lo: 0x800, Hi: 0x8ff}, {Proto: 47, Lo: 0, Hi: 65535}})},
-		{From: prefixes("10.0.9.0/28"), To: prefixes("10.0.0.1/32"), Services: packet.ServicesOf([]policy.Range{{Proto: 6, Lo: 20, Hi: 30}})},
 	}
 	return compile.Point{Name: "gw", Mode: mode, Transit: true, Failsafe: fs, Learn: time.Minute, DHCPServers: prefixes("10.0.1.7/32"),
 		Zones: []compile.Zone{

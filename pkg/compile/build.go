@@ -244,9 +244,13 @@ func (b *builder) strictest(x, y int32) int32 {
 	for i, j := 0, 0; i < len(a) && j < len(c); {
 		outcome := b.walker.strictest(a[i].Outcome, c[j].Outcome)
 		out = appendSegment(out, packet.Span{Lo: max(a[i].Span.Lo, c[j].Span.Lo), Hi: min(a[i].Span.Hi, c[j].Span.Hi)}, outcome)
-		if a[i].Span.Hi < c[j].Span.Hi {
+		// Where both end at one point both go on: a run that stays behind would give an
+		// empty, inverted segment.
+		end := min(a[i].Span.Hi, c[j].Span.Hi)
+		if a[i].Span.Hi == end {
 			i++
-		} else {
+		}
+		if c[j].Span.Hi == end {
 			j++
 		}
 	}

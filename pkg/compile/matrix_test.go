@@ -46,6 +46,7 @@ func TestMatrixIsDecide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		m := mustCompile(t, w)
+		checkCells(t, m)
 		contested := contestedAddrs(w)
 		services := policytest.Services(w)
 		addrs := policytest.Addresses(w)
@@ -124,4 +125,23 @@ func TestDeadlineFailsClosed(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Cells cover the whole line, in order, without a gap or an overlap.
+func checkCells(t *rapid.T, m *compile.Matrix) {
+	for _, c := range m.Cells {
+		next := uint32(0)
+		for i, s := range c {
+			if s.Span.Lo != next || s.Span.Hi < s.Span.Lo {
+				t.Fatalf("segment %d of %+v does not continue at %d", i, c, next)
+			}
+			if i > 0 && c[i-1].Outcome == s.Outcome {
+				t.Fatalf("segments %d and %d of %+v are not merged", i-1, i, c)
+			}
+			next = s.Span.Hi + 1
+		}
+		if next != packet.MaxService+1 {
+			t.Fatalf("%+v ends at %d", c, next)
+		}
+	}
 }

@@ -61,7 +61,6 @@ type State interface {
 	Fingerprint() string
 }
 
-
 // Usage is one of a device's resources.
 type Usage struct {
 	Resource string `json:"resource"`

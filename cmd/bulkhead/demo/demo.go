@@ -26,7 +26,7 @@ var ErrDisagree = errors.New("what arrived is not what policy says")
 // comparison must fail. They are the demo's own test.
 const (
 	BreakNothing = ""
-	BreakOpen    = "open"  // one map element more: a desktop counts as an HMI
+	BreakOpen    = "open"  // one map element more: a stranger counts as an HMI
 	BreakClose   = "close" // one map element less: an HMI is nobody
 )
 

@@ -19,6 +19,7 @@ import (
 const (
 	exeVar   = "BULKHEAD_DEMO_TEST_EXE"
 	breakVar = "BULKHEAD_DEMO_TEST_BREAK"
+	moreVar  = "BULKHEAD_DEMO_TEST_VERBOSE"
 )
 
 // exitDisagree tells the test that the comparison found something.
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	err := Run(context.Background(), Options{Exe: exe, Out: os.Stdout, Err: os.Stderr,
-		Break: os.Getenv(breakVar), Again: []string{"/proc/self/exe"}})
+		Break: os.Getenv(breakVar), Verbose: os.Getenv(moreVar) != "", Again: []string{"/proc/self/exe"}})
 	if err == nil {
 		os.Exit(0)
 	}

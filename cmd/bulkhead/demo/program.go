@@ -18,7 +18,7 @@ import (
 // error if it ends with another exit code than want.
 func (d *demo) bulkhead(ctx context.Context, want int, args ...string) (stdout, stderr string, err error) {
 	d.say("$ bulkhead %s", strings.Join(shellWords(args), " "))
-	d.working("bulkhead %s", args[0])
+	defer d.patience("bulkhead " + args[0])()
 	line := append([]string{"--site", d.siteDir(), "--state", filepath.Join(d.dir, "state")}, args...)
 	cmd := exec.CommandContext(ctx, d.opt.Exe, line...)
 	cmd.Env = append(os.Environ(), "NO_COLOR=1")
@@ -68,4 +68,28 @@ func flowDiff(text string) string {
 	}
 	part, _, _ := strings.Cut(rest, "\n\n")
 	return part
+}
+
+// patience prints a line every few seconds until it is stopped.
+func (d *demo) patience(what string) (stop func()) {
+	const every = 3 * time.Second
+	begin := time.Now()
+	tick := time.NewTicker(every)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				d.working("%s is at work for %.0f s", what, time.Since(begin).Seconds())
+			}
+		}
+	}()
+	return func() {
+		tick.Stop()
+		close(done)
+		<-ended
+	}
 }

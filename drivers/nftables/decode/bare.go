@@ -32,6 +32,9 @@ func (d *decoder) bare(m *machine, hook string) {
 				// known here. One must do.
 				in = in.Union(m.svc.sets[m.results.list[m.results.pick(vals[1], at)].accept])
 			}
+			// An ICMP message is answered by another type, if at all, and the answer is a
+			// flow of its own in the relations.
+			out = out.Subtract(icmpServices())
 			if cut := out.Subtract(in); len(cut) > 0 {
 				d.blame(driver.Finding{Object: m.table}, "flows are taken out of tracking (notrack) and their replies do not pass",
 					fmt.Sprintf("%s, %s to %s, %s", hook, v.classes[fam][axisSrc].addrs[i].First(),

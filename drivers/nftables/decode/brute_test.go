@@ -48,7 +48,9 @@ func (b *brute) header() (src, dst []byte, sport, dport uint16, typ, code byte) 
 	s, d := b.p.src.AsSlice(), b.p.dst.AsSlice()
 	num := uint16(b.p.svc)
 	if b.p.reply {
-		return d, s, num, b.p.sport, answered(byte(num >> 8)), byte(num)
+		// Echo, timestamp, information, address mask; echo and node information.
+		typ := map[uint32]byte{1<<8 | 8: 0, 1<<8 | 13: 14, 1<<8 | 15: 16, 1<<8 | 17: 18, 58<<8 | 128: 129, 58<<8 | 139: 140}[b.p.svc>>8]
+		return d, s, num, b.p.sport, typ, byte(num)
 	}
 	return s, d, b.p.sport, num, byte(num >> 8), byte(num)
 }

@@ -44,6 +44,10 @@
 //
 // # Limits
 //
+// A packet has the same addresses and ports in all chains of its path: those that
+// the hook sees for which the relation is. Where somebody translates a
+// destination, our chains in prerouting that run before that see another one.
+//
 // Packets are whole and well formed: where a ct expression exists, the kernel
 // reassembles fragments before any chain; where none does, a transport header
 // load is a finding. IPv6 next header is opaque, since extension headers may

@@ -41,7 +41,7 @@ func (g generator) bang() string { return g.one("not", "", "", "!= ") }
 
 // match is one condition.
 func (g generator) match() string {
-	switch rapid.IntRange(0, 24).Draw(g.t, "match") {
+	switch rapid.IntRange(0, 25).Draw(g.t, "match") {
 	case 0:
 		return "ip saddr " + g.bang() + g.addr4()
 	case 1:
@@ -90,6 +90,8 @@ func (g generator) match() string {
 		return "iifname . ip saddr @spoof"
 	case 23:
 		return "meta l4proto { tcp, udp } th dport " + g.ports()
+	case 24:
+		return g.one("sp", "ip saddr . tcp dport @sp", "ip daddr . tcp sport @sp", "icmp type 13-18", "icmpv6 type { 129, 140 }")
 	}
 	return "meta nfproto " + g.one("fam", "ipv4", "ipv6")
 }
@@ -155,6 +157,7 @@ func (g generator) program() string {
 		"set i4 { type ipv4_addr; flags interval,timeout;" + g.some("i4", "10.0.0.0/31", "10.0.0.4-10.0.0.6 timeout 1h", "10.0.0.3") +
 		"set p4 { type ipv4_addr . ipv4_addr;" + g.some("p4", "10.0.0.1 . 10.0.0.2", "10.0.0.2 . 10.0.0.1", "10.0.0.3 . 10.0.0.3") +
 		"set fs4 { type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags interval;" + g.some("fs4", "10.0.0.1 . 10.0.0.0/30 . tcp . 22", "10.0.0.4-10.0.0.7 . 10.0.0.2 . udp . 20-90") +
+		"set sp { type ipv4_addr . inet_service; flags interval;" + g.some("sp", "10.0.0.1 . 20-25", "10.0.0.2 . 20-90", "10.0.0.3-10.0.0.7 . 20-30") +
 		"set marks { type mark;" + g.some("marks", "0x1", "0x42000001", "0x43000001") +
 		"set spoof { type ifname . ipv4_addr; flags interval;" + g.some("spoof", "eth0 . 10.0.0.0/30", "eth1 . 10.0.0.2") +
 		"map m4 { typeof ip saddr : meta length;" + g.some("m4", "10.0.0.1 : 0x1", "10.0.0.2 : 0x2", "10.0.0.5 : 0x1") +
@@ -164,12 +167,13 @@ func (g generator) program() string {
 		"map svcr { type mark . inet_proto . inet_service : mark; flags interval;" + g.some("svcr", "0x1 . tcp . 20-25 : 0x42000002", "0x2-0x3 . 6-17 . 50-90 : 0x1") +
 		"map v4 { type ipv4_addr : verdict;" + g.some("v4", "10.0.0.1 : accept", "10.0.0.2 : drop", "10.0.0.3 : return", "10.0.0.5 : jump sub")
 	raw := ""
+	hook := g.one("hook", "forward", "forward", "input", "output")
 	if rapid.Bool().Draw(g.t, "raw") {
-		raw = "chain raw { type filter hook prerouting priority raw; policy accept;\nmeta mark set 0\nmeta priority set 0\n" +
+		raw = "chain raw { type filter hook " + map[bool]string{true: "output", false: "prerouting"}[hook == "output"] + " priority raw; policy accept;\nmeta mark set 0\nmeta priority set 0\n" +
 			g.match() + " notrack\n" + g.rules(2, 0) + "\n}\n"
 	}
 	return table(sets + "chain sub {\n" + g.rules(4, 1) + "\n}\n" + raw +
-		"chain forward { type filter hook forward priority filter; policy " + g.one("policy", "accept", "drop") +
+		"chain main { type filter hook " + hook + " priority filter; policy " + g.one("policy", "accept", "drop") +
 		";\nmeta mark set 0\nmeta priority set 0\n" + g.rules(8, 0) + "\n}\n")
 }
 
@@ -186,7 +190,7 @@ func universeServices() []uint32 {
 		}
 	}
 	for _, p := range []uint8{1, 58} {
-		for _, typ := range []uint16{0, 3, 8, 13, 128, 129, 133, 135} {
+		for _, typ := range []uint16{0, 3, 8, 13, 15, 17, 128, 129, 133, 135, 139} {
 			out = append(out, packet.Point(p, typ<<8), packet.Point(p, typ<<8|1))
 		}
 	}
@@ -219,9 +223,12 @@ func packetOf(s driver.Situation, src, dst netip.Addr, svc uint32, sport uint16,
 }
 
 // ifaceNames gives concrete interfaces of a class.
-func ifaceNames(in string) []string {
+func ifaceNames(hook, in string) []string {
 	if strings.HasSuffix(in, "*") {
 		return []string{strings.TrimSuffix(in, "*") + "7"}
+	}
+	if in == "" && hook == "output" {
+		return []string{""}
 	}
 	if in == "" {
 		return []string{"zzz9"}
@@ -242,7 +249,7 @@ func checkRelation(t *rapid.T, tb testing.TB, rs *ruleset.Ruleset, r driver.Rela
 			for _, svc := range universeServices() {
 				want := false
 				for _, mark := range relatedMarks {
-					for _, in := range ifaceNames(r.Situation.In) {
+					for _, in := range ifaceNames(r.Situation.Hook, r.Situation.In) {
 						p := packetOf(r.Situation, src, dst, svc, r.Situation.SrcPortLo, in, mark)
 						b := &brute{tb: tb, t: &rs.Tables[0], p: p, expired: r.Situation.Expired, parsed: parsed}
 						pass := b.run(r.Situation.Hook)
@@ -254,6 +261,41 @@ func checkRelation(t *rapid.T, tb testing.TB, rs *ruleset.Ruleset, r driver.Rela
 				}
 				if got.Contains(svc) != want {
 					t.Fatalf("%+v: %s %s %x: decoded %v, interpreter %v\n%s", r.Situation, sa, da, svc, got.Contains(svc), want, text)
+				}
+			}
+		}
+	}
+}
+
+func anyMark(d *driver.Decoded) bool {
+	return slices.ContainsFunc(d.Findings, func(f driver.Finding) bool { return strings.Contains(f.Text, "any mark accepts") })
+}
+
+// checkMarks asks the interpreter which marks let something through that is
+// dropped without, and expects them to be named.
+func checkMarks(t *rapid.T, tb testing.TB, rs *ruleset.Ruleset, res Result, text string) {
+	parsed := map[*ruleset.Rule][]op{}
+	hook := res.Decoded.Relations[0].Situation.Hook
+	pass := func(p flowPacket, mark uint32) bool {
+		p.ctmark = mark
+		return (&brute{tb: tb, t: &rs.Tables[0], p: p, parsed: parsed}).run(hook)
+	}
+	for _, mark := range []uint32{1, 2, 3, 0x42000001, 0x42000002, 0x42abc123, 0x77777777} {
+		if anyMark(res.Decoded) || slices.Contains(res.Marks.Accepting, mark) {
+			continue
+		}
+		for _, sa := range universe4 {
+			for _, da := range universe4 {
+				for _, svc := range universeServices() {
+					for _, tr := range []driver.Tracking{driver.TrackForward, driver.TrackReply} {
+						p := packetOf(driver.Situation{Tracking: tr}, netip.MustParseAddr(sa), netip.MustParseAddr(da), svc, 40000, "zzz9", 0)
+						if hook == "output" {
+							p.in = ""
+						}
+						if p.ct.entry() && p.ct != ctNew && pass(p, mark) && !pass(p, 0) {
+							t.Fatalf("mark %x passes: %v\n%s", mark, p, text)
+						}
+					}
 				}
 			}
 		}
@@ -283,11 +325,19 @@ func TestAgainstInterpreter(t *testing.T) {
 			rt.Fatalf("no relations\n%s", text)
 		}
 		for _, r := range res.Decoded.Relations {
+			marks := []uint32{0}
 			if r.Situation.Tracking == driver.TrackRelated {
-				continue
+				marks = res.Marks.Accepting
+				if anyMark(res.Decoded) || r.Situation.Expired || len(find(t, res.Decoded, r.Situation.Hook, driver.TrackRelated)) > 12 {
+					continue
+				}
+				if len(marks) == 0 {
+					marks = []uint32{0}
+				}
 			}
-			checkRelation(rt, t, rs, r, []uint32{0}, text)
+			checkRelation(rt, t, rs, r, marks, text)
 		}
+		checkMarks(rt, t, rs, res, text)
 	})
 	t.Logf("%d of %d programs loaded", taken, tried)
 }

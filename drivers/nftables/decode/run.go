@@ -117,23 +117,10 @@ func (r *run) exec(t *track, o *op) bool {
 		r.payload(t, o)
 	case opMetaLoad:
 		return r.metaLoad(t, o)
-	case opMetaSet:
-		switch o.key {
-		case unix.NFT_META_MARK:
-			t.env.mark = t.regs.word(o.sreg)
-		case unix.NFT_META_PRIORITY:
-			t.env.prio = t.regs.word(o.sreg)
-		}
-		r.keep(t)
+	case opMetaSet, opCtSet, opNotrack:
+		r.store(t, o)
 	case opCtLoad:
 		r.ctLoad(t, o)
-	case opCtSet:
-		// Without an entry the rule goes on and writes nothing (nft_ct_set_eval).
-		if o.key == unix.NFT_CT_MARK && r.entry(t) {
-			t.env.ctmark = t.regs.word(o.sreg)
-			t.env.assigned = t.env.ctmark
-		}
-		r.keep(t)
 	case opLookup:
 		return r.lookup(t, o)
 	case opMaybe:
@@ -147,13 +134,6 @@ func (r *run) exec(t *track, o *op) bool {
 			t.regs.putOpaque(0, regBytes)
 		}
 		r.keep(t)
-	case opNotrack:
-		// Only before tracking: an entry stays (nft_notrack_eval).
-		if r.here().before {
-			t.env.bare = t.env.bare || t.env.ct != ctUntracked
-			t.env.ct = ctUntracked
-		}
-		r.keep(t)
 	case opReject:
 		r.stop(t, t.svc, &ruleset.Verdict{Code: codeDrop})
 	default:
@@ -163,6 +143,29 @@ func (r *run) exec(t *track, o *op) bool {
 		r.keep(t)
 	}
 	return true
+}
+
+// store executes what changes the packet's environment.
+func (r *run) store(t *track, o *op) {
+	switch {
+	case o.code == opNotrack:
+		// Only before tracking: an entry stays (nft_notrack_eval).
+		if r.here().before {
+			t.env.bare = t.env.bare || t.env.ct != ctUntracked
+			t.env.ct = ctUntracked
+		}
+	case o.code == opCtSet:
+		// Without an entry the rule goes on and writes nothing (nft_ct_set_eval).
+		if o.key == unix.NFT_CT_MARK && r.entry(t) {
+			t.env.ctmark = t.regs.word(o.sreg)
+			t.env.assigned = t.env.ctmark
+		}
+	case o.key == unix.NFT_META_MARK:
+		t.env.mark = t.regs.word(o.sreg)
+	case o.key == unix.NFT_META_PRIORITY:
+		t.env.prio = t.regs.word(o.sreg)
+	}
+	r.keep(t)
 }
 
 // here is the base chain that runs.

@@ -36,6 +36,7 @@ type set struct {
 	fields   []fieldSpan // how ranges compare; nil for exact sets
 	data     []datum
 	bad      string // why the contents are not known; "" if they are
+	guarded  bool   // a match may stop the rule, whatever the element
 	exact    map[string]int32
 	indexes  map[string]*index
 	dataIdx  map[string]int32
@@ -70,6 +71,8 @@ func compileSet(rs *ruleset.Set, expired bool) *set {
 		return s
 	}
 	drop := expired || learning(rs)
+	// A limit or the like that every element carries may stop the rule.
+	s.guarded = slices.ContainsFunc(rs.Exprs, func(e ruleset.Expr) bool { return e.Name != "counter" && e.Name != "last" })
 	if rs.Flags&ruleset.SetInterval != 0 {
 		off := 0
 		for _, n := range rs.Fields {
@@ -122,7 +125,7 @@ func (s *set) compileElements(drop bool) {
 		if s.exact != nil {
 			s.exact[string(e.Key)] = int32(len(s.elems))
 		}
-		s.elems = append(s.elems, element{e.Key, hi, s.datumOf(e), e.Opaque})
+		s.elems = append(s.elems, element{e.Key, hi, s.datumOf(e), e.Opaque || s.guarded})
 	}
 }
 
@@ -170,7 +173,7 @@ func (s *set) compileIntervals(drop bool) {
 		if i+1 < len(marks) {
 			hi = before(marks[i+1].key)
 		}
-		s.elems = append(s.elems, element{m.key, hi, s.datumOf(m.e), m.e.Opaque})
+		s.elems = append(s.elems, element{m.key, hi, s.datumOf(m.e), m.e.Opaque || s.guarded})
 	}
 }
 
@@ -187,7 +190,7 @@ func before(key []byte) []byte {
 }
 
 func (s *set) addCatchall(e *ruleset.Element) {
-	s.catchall = &element{datum: s.datumOf(e), opaque: e.Opaque}
+	s.catchall = &element{datum: s.datumOf(e), opaque: e.Opaque || s.guarded}
 }
 
 // datumOf numbers what elements give, so that equal data is one value.

@@ -106,7 +106,7 @@ func (s *matrixSets) writePairs() {
 	var pairs []pair
 	for i := range s.view.Classes {
 		for j := range s.view.Classes {
-			if !s.view.Judged(i, j) {
+			if !s.view.Judged(i, j) || !meet(s.view.Classes[i].Addrs, s.view.Classes[j].Addrs) {
 				continue
 			}
 			if s.view.IsDefault(i, j) {
@@ -153,6 +153,17 @@ func (s *matrixSets) writePairs() {
 	s.sets = append(s.sets,
 		hashSet(setPair, kindPair, 0, elems), hashSet(setSvc, kindService, 0, svc),
 		intervalSet(setSvcRange, kindService, svcr), hashSet(setProto, kindProto, 0, proto), hashSet(setRest, kindMarkMap, 0, rest))
+}
+
+// meet reports whether packets between the two classes can be: they need a family
+// in common.
+func meet(a, b packet.Addrs) bool {
+	for _, four := range []bool{true, false} {
+		if len(runsOf(a, four)) > 0 && len(runsOf(b, four)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // nameRulesets gives each distinct content an id: the one that has the same

@@ -1,0 +1,150 @@
+package drivertest
+
+import (
+	"net/netip"
+	"testing"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/driver/drivertest/sim"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy/policytest"
+)
+
+// Site is the name of the site that the suite plays.
+const Site = "test"
+
+// Factory makes devices of one kind for the suite.
+type Factory struct {
+	Name string
+	// New makes a device that holds nothing of ours. What it needs it takes away with
+	// t.Cleanup.
+	New func(t testing.TB) *Subject
+	// Placements are the points that devices of this kind take. The first is the one
+	// that checks use which need only one; it should be as simple as can be.
+	Placements []Placement
+	// World narrows random sites to what the device has room for.
+	World policytest.Options
+	// Random is the number of random sequences; 0 leaves it to rapid, which then also
+	// shrinks what fails. Set it for devices that take seconds.
+	Random int
+	// Budget is too small for the story's sites.
+	Budget map[string]int
+}
+
+// Placement makes the points of a device. The addresses are those that endpoint
+// points are to protect; a transit point has no use for them.
+type Placement struct {
+	Name   string
+	Points func(protects packet.Addrs) []compile.Point
+}
+
+// Subject is one device under test. Driver is required; every other hook widens
+// what is checked.
+type Subject struct {
+	// Driver gives a driver value for the device, a new one each time: the restart of
+	// the controller.
+	Driver func() driver.Driver
+	// Unreachable gives a driver whose device does not answer.
+	Unreachable func() driver.Driver
+
+	// Dump gives all that the device holds, without counters and what else moves by
+	// itself.
+	Dump func() []byte
+	// AddForeign puts objects of others on the device that are none of our business,
+	// among them some whose names nearly are ours. Foreign gives their bytes.
+	AddForeign func()
+	Foreign    func() []byte
+	// AddRival puts an object of somebody else where it lets through what our points
+	// must drop.
+	AddRival func()
+
+	// Tamper changes one native object of ours behind the driver's back, another for
+	// every n, and says what it did.
+	Tamper func(n int) string
+
+	// Fail makes the fault happen after skip more calls of its kind, and Heal takes all
+	// faults away. Faults are those that Fail knows.
+	Fail   func(f sim.Fault, skip int)
+	Heal   func()
+	Faults []sim.Fault
+	// Steps has after called after every native write; nil stops it. Devices that are
+	// not atomic must have it.
+	Steps func(after func())
+
+	// Passes says what the device itself would do with the first packet of a flow, were
+	// it in the given state. It shares nothing with the decoder.
+	Passes func(s driver.State, hook string, src, dst netip.Addr, service uint32, srcPort uint16) bool
+	// Mutants breaks a state in the ways of a wrong renderer.
+	Mutants func(s driver.State) []Mutant
+}
+
+// Mutant is a native state with one thing wrong.
+type Mutant struct {
+	Kind  string
+	State driver.State
+}
+
+// Check is one demand on drivers.
+type Check struct {
+	Name string
+	// Needs tells what hook of the subject is missing; "" if none is.
+	Needs func(s *Subject) string
+	Run   func(t testing.TB, f *Factory)
+}
+
+// Checks lists the suite.
+func Checks() []Check {
+	return []Check{
+		{"Story #6 #13", needsNothing, checkStory},
+		{"RandomSequence #6 #9", needsNothing, checkRandom},
+		{"NestedPrefixes #9", needsNothing, checkNested},
+		{"BothFamilies #5 #10", needsNothing, checkFamilies},
+		{"EmptyGroupIsNotAny #1 #2", needsNothing, checkEmpty},
+		{"RestartForgetsNothing #7", needsNothing, checkRestart},
+		{"RemovalLeavesNothing", needsNothing, checkRemoval},
+		{"SameInputSameState", needsNothing, checkDeterminism},
+		{"OverBudgetWritesNothing", needsNothing, checkBudget},
+		{"ResidueIsEnumerated #14", needsNothing, checkResidue},
+		{"UnreachableIsNotEmpty #7 #8", func(s *Subject) string { return missing(s.Unreachable == nil, "Unreachable") }, checkUnreachable},
+		{"ForeignObjectsStay", func(s *Subject) string {
+			return missing(s.AddForeign == nil || s.Foreign == nil, "AddForeign, Foreign")
+		}, checkForeign},
+		{"RivalIsNamed", func(s *Subject) string { return missing(s.AddRival == nil, "AddRival") }, checkRival},
+		{"DriftIsFoundAndRepaired", needsTamper, checkDrift},
+		{"MovedDeviceIsLeftAlone", needsTamper, checkMoved},
+		{"FailedReadIsNotEmpty #7 #8", needsFaults, checkFailedRead},
+		{"StaleReadIsNotTrusted", needsFaults, checkStaleRead},
+		{"FailedWriteShowsTheTruth #13", needsFaults, checkFailedWrite},
+		{"HalfAChangeCanBeUndone #13", needsFaults, checkUndo},
+		{"DecoderAgreesWithDevice", func(s *Subject) string { return missing(s.Passes == nil, "Passes") }, checkDecoder},
+		{"MutantsAreFound", func(s *Subject) string { return missing(s.Mutants == nil || s.Passes == nil, "Mutants, Passes") }, checkMutants},
+	}
+}
+
+func missing(is bool, hooks string) string {
+	if is {
+		return hooks
+	}
+	return ""
+}
+
+func needsNothing(*Subject) string { return "" }
+
+func needsTamper(s *Subject) string { return missing(s.Tamper == nil, "Tamper") }
+
+func needsFaults(s *Subject) string { return missing(s.Fail == nil || s.Heal == nil, "Fail, Heal") }
+
+// Run holds a driver to the contract.
+func Run(t *testing.T, f Factory) {
+	t.Helper()
+	for _, c := range Checks() {
+		t.Run(c.Name, func(t *testing.T) {
+			if hooks := c.Needs(f.New(t)); hooks != "" {
+				t.Logf("%s is not checked: the factory of %s has no %s", c.Name, f.Name, hooks)
+				return
+			}
+			c.Run(t, &f)
+		})
+	}
+}

@@ -1,0 +1,244 @@
+package rules
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"bulkhead/pkg/driver/drivertest/sim"
+)
+
+// The hooks of a port.
+const (
+	In  = "in"
+	Out = "out"
+)
+
+// Rule allows what it matches.
+type Rule struct {
+	ID               string // given by the device
+	Hook             string
+	Src, Dst         netip.Prefix
+	ProtoLo, ProtoHi uint8
+	Lo, Hi           uint16 // ports, type<<8|code, or everything
+}
+
+// key tells rules apart; the id is no part of what a rule is.
+func (r Rule) key() string {
+	return fmt.Sprintf("%s %s > %s proto %d-%d %d-%d", r.Hook, r.Src, r.Dst, r.ProtoLo, r.ProtoHi, r.Lo, r.Hi)
+}
+
+func (r Rule) matches(hook string, src, dst netip.Addr, proto uint8, num uint16) bool {
+	return r.Hook == hook && r.Src.Contains(src) && r.Dst.Contains(dst) &&
+		r.ProtoLo <= proto && proto <= r.ProtoHi && r.Lo <= num && num <= r.Hi
+}
+
+// Group is a set of rules. Owner and Points are tags.
+type Group struct {
+	Name   string
+	Owner  string
+	Points []string
+	Rules  []Rule
+}
+
+// Filter says which packets of a port are judged.
+type Filter struct {
+	Prefix netip.Prefix
+	Listen bool // only what comes in for the prefix
+	Owner  string
+}
+
+// Port is where groups apply.
+type Port struct {
+	Name    string
+	Groups  []string
+	Filters []Filter
+}
+
+// Config is all that the device holds.
+type Config struct {
+	Limit  int // rules in one group
+	Groups []Group
+	Ports  []Port
+	nextID int
+}
+
+func (c Config) clone() Config {
+	out := c
+	out.Groups = slices.Clone(c.Groups)
+	for i := range out.Groups {
+		out.Groups[i].Points = slices.Clone(c.Groups[i].Points)
+		out.Groups[i].Rules = slices.Clone(c.Groups[i].Rules)
+	}
+	out.Ports = slices.Clone(c.Ports)
+	for i := range out.Ports {
+		out.Ports[i].Groups = slices.Clone(c.Ports[i].Groups)
+		out.Ports[i].Filters = slices.Clone(c.Ports[i].Filters)
+	}
+	return out
+}
+
+// half is what arrives when a listing is cut short: every second group, each with
+// half its rules.
+func (c Config) half() Config {
+	c.Groups = c.Groups[:len(c.Groups)/2]
+	for i := range c.Groups {
+		c.Groups[i].Rules = c.Groups[i].Rules[:len(c.Groups[i].Rules)/2]
+	}
+	for i := range c.Ports {
+		c.Ports[i].Filters = c.Ports[i].Filters[:len(c.Ports[i].Filters)/2]
+	}
+	return c
+}
+
+func (c *Config) group(name string) *Group {
+	for i := range c.Groups {
+		if c.Groups[i].Name == name {
+			return &c.Groups[i]
+		}
+	}
+	return nil
+}
+
+func (c *Config) port(name string) *Port {
+	for i := range c.Ports {
+		if c.Ports[i].Name == name {
+			return &c.Ports[i]
+		}
+	}
+	return nil
+}
+
+// Passes judges one first packet, rule by rule, as the device would.
+func (c *Config) Passes(port, hook string, src, dst netip.Addr, proto uint8, num uint16) bool {
+	p := c.port(port)
+	judged := slices.ContainsFunc(p.Filters, func(f Filter) bool {
+		if f.Listen {
+			return hook == In && f.Prefix.Contains(dst)
+		}
+		return f.Prefix.Contains(src) || f.Prefix.Contains(dst)
+	})
+	if !judged {
+		return true
+	}
+	for _, name := range p.Groups {
+		for _, r := range c.group(name).Rules {
+			if r.matches(hook, src, dst, proto, num) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// The device's own refusals. Each call is carried out as a whole or not at all.
+var (
+	errLimit     = errors.New("RulesPerGroupLimitExceeded")
+	errDuplicate = errors.New("Duplicate")
+	errNotFound  = errors.New("NotFound")
+	errInUse     = errors.New("DependencyViolation")
+)
+
+// Device is a simulated device.
+type Device struct{ *sim.Memory[Config] }
+
+// NewDevice makes a device with the given ports and room for limit rules in each
+// group.
+func NewDevice(limit int, ports ...string) *Device {
+	c := Config{Limit: limit}
+	for _, p := range ports {
+		c.Ports = append(c.Ports, Port{Name: p})
+	}
+	return &Device{sim.NewMemory(c, Config.clone, Config.half)}
+}
+
+func (c *Config) createGroup(name, owner string, points []string) error {
+	if c.group(name) != nil {
+		return fmt.Errorf("%w: group %q", errDuplicate, name)
+	}
+	c.Groups = append(c.Groups, Group{Name: name, Owner: owner, Points: points})
+	return nil
+}
+
+func (c *Config) deleteGroup(name string) error {
+	for _, p := range c.Ports {
+		if slices.Contains(p.Groups, name) {
+			return fmt.Errorf("%w: group %q is on port %q", errInUse, name, p.Name)
+		}
+	}
+	n := len(c.Groups)
+	c.Groups = slices.DeleteFunc(c.Groups, func(g Group) bool { return g.Name == name })
+	if len(c.Groups) == n {
+		return fmt.Errorf("%w: group %q", errNotFound, name)
+	}
+	return nil
+}
+
+func (c *Config) tagGroup(name string, points []string) error {
+	g := c.group(name)
+	if g == nil {
+		return fmt.Errorf("%w: group %q", errNotFound, name)
+	}
+	g.Points = points
+	return nil
+}
+
+func (c *Config) addRule(group string, r Rule) error {
+	g := c.group(group)
+	switch {
+	case g == nil:
+		return fmt.Errorf("%w: group %q", errNotFound, group)
+	case len(g.Rules) >= c.Limit:
+		return fmt.Errorf("%w: group %q", errLimit, group)
+	case slices.ContainsFunc(g.Rules, func(o Rule) bool { return o.key() == r.key() }):
+		return fmt.Errorf("%w: rule %s", errDuplicate, r.key())
+	}
+	c.nextID++
+	r.ID = fmt.Sprintf("rule-%d", c.nextID)
+	g.Rules = append(g.Rules, r)
+	return nil
+}
+
+func (c *Config) removeRule(group, id string) error {
+	g := c.group(group)
+	if g == nil {
+		return fmt.Errorf("%w: group %q", errNotFound, group)
+	}
+	n := len(g.Rules)
+	g.Rules = slices.DeleteFunc(g.Rules, func(r Rule) bool { return r.ID == id })
+	if len(g.Rules) == n {
+		return fmt.Errorf("%w: rule %q", errNotFound, id)
+	}
+	return nil
+}
+
+// setGroups replaces the groups of a port in one go.
+func (c *Config) setGroups(port string, groups []string) error {
+	for _, g := range groups {
+		if c.group(g) == nil {
+			return fmt.Errorf("%w: group %q", errNotFound, g)
+		}
+	}
+	c.port(port).Groups = groups
+	return nil
+}
+
+func (c *Config) addFilter(port string, f Filter) error {
+	p := c.port(port)
+	if slices.Contains(p.Filters, f) {
+		return fmt.Errorf("%w: filter %s", errDuplicate, f.Prefix)
+	}
+	p.Filters = append(p.Filters, f)
+	return nil
+}
+
+func (c *Config) removeFilter(port string, f Filter) error {
+	p := c.port(port)
+	n := len(p.Filters)
+	p.Filters = slices.DeleteFunc(p.Filters, func(o Filter) bool { return o == f })
+	if len(p.Filters) == n {
+		return fmt.Errorf("%w: filter %s", errNotFound, f.Prefix)
+	}
+	return nil
+}

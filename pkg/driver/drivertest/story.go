@@ -1,0 +1,88 @@
+package drivertest
+
+import (
+	"net/netip"
+	"slices"
+
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+)
+
+// story is what happens to a site in the course of a year. Each step is one that
+// has gone wrong somewhere.
+func story() []step {
+	s := office()
+	protects := web()
+	var out []step
+	then := func(says string, f func()) {
+		f()
+		out = append(out, step{says, s.clone(), protects})
+	}
+	then("nothing is isolated and nothing is said: everything passes", func() {
+		s.group(policy.Group{Name: "web", Members: []string{"web-1"}})
+	})
+	then("web is isolated: only what a network needs passes", func() {
+		s.group(policy.Group{Name: "web", Members: []string{"web-1"}, Isolate: policy.IsolateBoth})
+	})
+	then("everybody may use https", func() { s.says("https", "allow any web", tcp(443, 443)) })
+	then("web may query the database", func() { s.says("db", "allow web db", tcp(5432, 5432)) })
+	then("admins may do everything", func() { s.says("admin", "allow admins web", everything()...) })
+	then("the office is shut out by an earlier tier", func() {
+		s.says("no-office", "deny office web", everything()...)
+		s.edit("no-office", func(p *policy.Policy) { p.Tier = policy.Emergency })
+	})
+	then("but for pings", func() {
+		s.says("office-ping", "allow office web", ping()...)
+		s.edit("office-ping", func(p *policy.Policy) { p.Tier = policy.Emergency; p.Order = 1 })
+	})
+	then("one desk of the office is let in again: a hole in a prefix", func() {
+		s.group(policy.Group{Name: "office", Prefixes: []netip.Prefix{prefix("10.0.4.0/24"), prefix("2001:db8:4::/64")},
+			ExceptPrefixes: []netip.Prefix{prefix("10.0.4.7"), prefix("2001:db8:4::7")}})
+	})
+	then("the admin's address goes to somebody else the same day", func() {
+		s.asset("admin", "10.0.9.11", "2001:db8:9::11")
+		s.asset("guest", "10.0.9.10", "2001:db8:9::10")
+	})
+	then("the database loses its IPv6 address", func() { s.asset("db-1", "10.0.0.20") })
+	then("https moves by one port", func() { s.says("https", "allow any web", tcp(444, 444)) })
+	then("https becomes a range, and QUIC comes", func() { s.says("https", "allow any web", tcp(443, 445), udp(443, 443)) })
+	then("ssh from anywhere is denied, after everything else was allowed", func() {
+		s.says("all", "allow any web", everything()...)
+		s.says("no-ssh", "deny any web", tcp(22, 22))
+		s.edit("no-ssh", func(p *policy.Policy) { p.Order = 1 })
+	})
+	then("the broad permission is withdrawn", func() { delete(s.policies, "all"); delete(s.policies, "no-ssh") })
+	then("a second web server is protected", func() {
+		s.asset("web-2", "10.0.0.11", "2001:db8::11")
+		s.group(policy.Group{Name: "web", Members: []string{"web-1", "web-2"}, Isolate: policy.IsolateBoth})
+		protects = protects.Union(Addrs("10.0.0.11", "2001:db8::11"))
+	})
+	then("the first one is taken away", func() {
+		s.group(policy.Group{Name: "web", Members: []string{"web-2"}, Isolate: policy.IsolateBoth})
+		protects = Addrs("10.0.0.11", "2001:db8::11")
+	})
+	then("the whole site is isolated", func() { s.group(policy.Group{Name: policy.GroupAny, Isolate: policy.IsolateBoth}) })
+	then("and opened again", func() { s.group(policy.Group{Name: policy.GroupAny, Isolate: policy.IsolateNone}) })
+	then("web answers but does not ask", func() { delete(s.policies, "db") })
+	then("nothing is left to protect", func() { protects = packet.Addrs{} })
+	then("and the first server comes back", func() {
+		s.group(policy.Group{Name: "web", Members: []string{"web-1", "web-2"}, Isolate: policy.IsolateBoth})
+		protects = web()
+	})
+	return out
+}
+
+// chapter gives one step by what it says; the words are those of story.
+func chapter(says string) step {
+	steps := story()
+	i := slices.IndexFunc(steps, func(s step) bool { return s.says == says })
+	return steps[i]
+}
+
+// before and after are two busy states with flows that each alone permits, and
+// some that both do.
+func before() step { return chapter("one desk of the office is let in again: a hole in a prefix") }
+
+func after() step {
+	return chapter("ssh from anywhere is denied, after everything else was allowed")
+}

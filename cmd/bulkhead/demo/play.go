@@ -3,7 +3,9 @@ package demo
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
+	"text/tabwriter"
 	"time"
 )
 
@@ -212,23 +214,26 @@ func (d *demo) lookBack(ctx context.Context, live *liveFlows) error {
 	if err != nil {
 		return err
 	}
-	d.say("Every dropped packet was counted, by groups and service, with a policy that")
+	d.say("What was dropped is remembered, by groups and service, each with a policy that")
 	d.say("would permit it. Here are those that tried to operate a PLC:")
 	d.quote(tried(text, "plcs", "tcp/102"), 8)
 	return live.mustGoOn(ctx)
 }
 
 // tried picks the rows of `bulkhead flows` to a group and a service, with the
-// heading.
+// heading, and of them the columns up to what dropped them.
 func tried(text, to, service string) string {
-	var out []string
+	gap := regexp.MustCompile(` {2,}`)
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for i, l := range strings.Split(text, "\n") {
-		f := strings.Fields(l)
-		if i == 0 || len(f) > 5 && f[3] == to && f[4] == service {
-			out = append(out, strings.Join(f, "  "))
+		f := gap.Split(l, -1)
+		if len(f) > 5 && (i == 0 || f[3] == to && f[4] == service) {
+			fmt.Fprintln(w, strings.Join(f[:6], "\t"))
 		}
 	}
-	return strings.Join(out, "\n")
+	w.Flush()
+	return b.String()
 }
 
 func wait(ctx context.Context, t time.Duration) error {

@@ -220,7 +220,7 @@ func restOf(e *element, g segment, other []int32, i int) string {
 	b = append(b, e.lo[:g.off]...)
 	b = append(b, e.lo[g.off+g.n:]...)
 	b = append(b, e.hi[:g.off]...)
-
+	b = append(b, e.hi[g.off+g.n:]...)
 	b = append(b, byte(e.datum), byte(e.datum>>8), byte(e.datum>>16), byte(e.datum>>24), 0)
 	if e.opaque {
 		b[len(b)-1] = 1

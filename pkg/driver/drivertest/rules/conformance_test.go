@@ -12,6 +12,7 @@ import (
 	"bulkhead/pkg/driver/drivertest"
 	"bulkhead/pkg/driver/drivertest/rules"
 	"bulkhead/pkg/driver/drivertest/sim"
+	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy/policytest"
 )
 
@@ -80,7 +81,7 @@ func dump(c rules.Config) []byte {
 // addForeign puts a group of somebody else on another port, one of another site
 // whose name begins with ours, and one that looks like ours and bears no tag.
 func addForeign(c *rules.Config) {
-	all := netip.MustParsePrefix("0.0.0.0/0")
+	all := packet.AllAddrs().Runs()[0]
 	allow := rules.Rule{ID: "theirs-1", Hook: rules.In, Src: all, Dst: all, ProtoHi: 255, Hi: 65535}
 	c.Groups = append(c.Groups, rules.Group{Name: "default", Rules: []rules.Rule{allow}},
 		rules.Group{Name: "bulkhead:test2:a", Owner: "bulkhead:test2", Rules: []rules.Rule{allow}},

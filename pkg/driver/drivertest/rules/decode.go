@@ -68,6 +68,6 @@ func allows(g *Group, r Rule) meaning.Match {
 	for proto := uint32(r.ProtoLo); proto <= uint32(r.ProtoHi); proto++ {
 		spans = append(spans, packet.Span{Lo: proto<<16 | uint32(r.Lo), Hi: proto<<16 | uint32(r.Hi)})
 	}
-	return meaning.Match{Src: packet.AddrsOf(r.Src), Dst: packet.AddrsOf(r.Dst), Services: packet.Spans(spans),
+	return meaning.Match{Src: packet.AddrRanges([]packet.Range{r.Src}), Dst: packet.AddrRanges([]packet.Range{r.Dst}), Services: packet.Spans(spans),
 		SrcPortHi: 65535, Permit: true, Name: fmt.Sprintf("rule %s of group %q (%s)", r.ID, g.Name, r.key())}
 }

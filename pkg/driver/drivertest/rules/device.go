@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"bulkhead/pkg/driver/drivertest/sim"
+	"bulkhead/pkg/packet"
 )
 
 // The hooks of a port.
@@ -19,7 +20,7 @@ const (
 type Rule struct {
 	ID               string // given by the device
 	Hook             string
-	Src, Dst         netip.Prefix
+	Src, Dst         packet.Range
 	ProtoLo, ProtoHi uint8
 	Lo, Hi           uint16 // ports, type<<8|code, or everything
 }
@@ -30,8 +31,12 @@ func (r Rule) key() string {
 }
 
 func (r Rule) matches(hook string, src, dst netip.Addr, proto uint8, num uint16) bool {
-	return r.Hook == hook && r.Src.Contains(src) && r.Dst.Contains(dst) &&
+	return r.Hook == hook && holds(r.Src, src) && holds(r.Dst, dst) &&
 		r.ProtoLo <= proto && proto <= r.ProtoHi && r.Lo <= num && num <= r.Hi
+}
+
+func holds(r packet.Range, a netip.Addr) bool {
+	return r.From.Is4() == a.Is4() && !a.Less(r.From) && !r.To.Less(a)
 }
 
 // Group is a set of rules. Owner and Points are tags.

@@ -20,6 +20,8 @@
 // connections: replies to what passed pass by themselves, so its meaning is told
 // for first packets only.
 //
-// One liberty is taken: a rule may name a run of protocols, so that "all but one
-// port" is three rules and not 257. The limit is tested all the same.
+// Two liberties are taken: a rule may name a run of protocols, and runs of
+// addresses where security groups have prefixes. "All but one port" is three rules
+// then and not 257, and "all but one host" two and not 160. The limit is tested all
+// the same.
 package rules

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"bulkhead/pkg/driver"
@@ -37,24 +36,26 @@ func (d *Driver) Mutations(s driver.State, stride int) []Mutation {
 	for i := 0; i < len(active.Rules); i += stride {
 		r := active.Rules[i]
 		edit("drop a rule", func(_ *Config, g *Group) { g.Rules = slices.Delete(g.Rules, i, i+1) })
-		edit("drop an address", func(_ *Config, g *Group) { g.Rules = slices.Concat(slices.Delete(g.Rules, i, i+1), without(r)) })
-		if next := packet.PrefixRange(r.Src).To.Next(); next.IsValid() {
-			wide := r
-			wide.Src = netip.PrefixFrom(next, next.BitLen())
-			edit("widen by one address", func(_ *Config, g *Group) { g.Rules = append(g.Rules, wide) })
+		if r.Src.From != r.Src.To {
+			edit("drop an address", func(_ *Config, g *Group) { g.Rules[i].Src.From = r.Src.From.Next() })
+		}
+		if next := r.Src.To.Next(); next.IsValid() {
+			edit("widen by one address", func(_ *Config, g *Group) { g.Rules[i].Src.To = next })
 		}
 		edit("port off by one", func(_ *Config, g *Group) { g.Rules[i].Hi = offByOne(r.Lo, r.Hi) })
-		any := netip.PrefixFrom(r.Src.Addr(), 0).Masked()
-		edit("empty is any", func(_ *Config, g *Group) { g.Rules[i].Src = any })
+		family := packet.AllAddrs().Runs()[0]
+		if !r.Src.From.Is4() {
+			family = packet.AllAddrs().Runs()[1]
+		}
+		edit("empty is any", func(_ *Config, g *Group) { g.Rules[i].Src = family })
 	}
 	edit("drop the IPv6 half", func(_ *Config, g *Group) {
-		g.Rules = slices.DeleteFunc(g.Rules, func(r Rule) bool { return !r.Src.Addr().Is4() })
+		g.Rules = slices.DeleteFunc(g.Rules, func(r Rule) bool { return !r.Src.From.Is4() })
 	})
 	edit("default allow", func(_ *Config, g *Group) {
 		for _, hook := range []string{In, Out} {
-			for _, all := range []string{"0.0.0.0/0", "::/0"} {
-				p := netip.MustParsePrefix(all)
-				g.Rules = append(g.Rules, Rule{ID: "default " + hook + all, Hook: hook, Src: p, Dst: p, ProtoHi: 255, Hi: 65535})
+			for _, all := range packet.AllAddrs().Runs() {
+				g.Rules = append(g.Rules, Rule{ID: "default " + hook + all.String(), Hook: hook, Src: all, Dst: all, ProtoHi: 255, Hi: 65535})
 			}
 		}
 	})
@@ -63,18 +64,6 @@ func (d *Driver) Mutations(s driver.State, stride int) []Mutation {
 			p := c.port(d.port)
 			p.Filters = slices.Delete(p.Filters, i, i+1)
 		})
-	}
-	return out
-}
-
-// without gives the rules that match all that r does but its first source.
-func without(r Rule) []Rule {
-	first := packet.AddrsOf(netip.PrefixFrom(r.Src.Addr(), r.Src.Addr().BitLen()))
-	var out []Rule
-	for k, p := range packet.AddrsOf(r.Src).Subtract(first).Prefixes() {
-		next := r
-		next.ID, next.Src = fmt.Sprintf("%s.%d", r.ID, k), p
-		out = append(out, next)
 	}
 	return out
 }

@@ -228,8 +228,8 @@ func (r *renderer) emit(native string, h *want.Hook, chosen func(src, dst int) p
 		}
 	}
 	for _, g := range want.Gather(h, peers, services) {
-		for _, peer := range g.Peers.Prefixes() {
-			for _, own := range h.Parts[part].Prefixes() {
+		for _, peer := range g.Peers.Runs() {
+			for _, own := range h.Parts[part].Runs() {
 				for _, p := range want.Pieces(g.Services) {
 					rule := Rule{Hook: native, Src: peer, Dst: own, ProtoLo: p.ProtoLo, ProtoHi: p.ProtoHi, Lo: p.Lo, Hi: p.Hi}
 					if sends {

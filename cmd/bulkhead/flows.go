@@ -81,6 +81,8 @@ func joined(errs []error) error {
 func (a *app) printFlows(rows []reconcile.DroppedFlows) {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "PACKETS\tPAIRS\tFROM\tTO\tSERVICE\tDROPPED BY\tEXAMPLE")
+	all := len(rows)
+	rows = rows[:min(all, maxFlowRows)]
 	for _, r := range rows {
 		by := r.By
 		if r.Now {
@@ -89,6 +91,9 @@ func (a *app) printFlows(rows []reconcile.DroppedFlows) {
 		fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%s\t%s\t%s\n", r.Packets, r.Pairs, dash(r.From), dash(r.To), r.Service, diag.Safe(by), r.Example)
 	}
 	w.Flush()
+	if all > len(rows) {
+		fmt.Fprintf(a.out, "... and %d more rows (-o json has all)\n", all-len(rows))
+	}
 	fmt.Fprintln(a.out, "\nTo permit what belongs here, paste under `policies:`")
 	for _, r := range rows {
 		if !r.Now {
@@ -96,6 +101,9 @@ func (a *app) printFlows(rows []reconcile.DroppedFlows) {
 		}
 	}
 }
+
+// maxFlowRows bounds the rows of a text.
+const maxFlowRows = 40
 
 func dash(s string) string {
 	if s == "" {

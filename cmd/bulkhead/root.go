@@ -105,7 +105,7 @@ Start with:
 	root.PersistentFlags().StringVar(&a.state, "state", "", "state directory (default $XDG_STATE_HOME/bulkhead)")
 	root.AddCommand(a.initCmd(), a.validateCmd(), a.assetsCmd(), a.groupsCmd(), a.explainCmd(), a.testCmd(),
 		a.planCmd(), a.applyCmd(), a.verifyCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
-		a.schemaCmd(), a.versionCmd())
+		a.schemaCmd(), a.versionCmd(), a.demoCmd())
 	return root
 }
 

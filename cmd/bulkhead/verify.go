@@ -7,6 +7,7 @@ import (
 
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/plan"
+	"bulkhead/pkg/prove"
 )
 
 func (a *app) verifyCmd() *cobra.Command {
@@ -67,9 +68,10 @@ func (a *app) printVerify(pt *plan.Point) {
 	default:
 		fmt.Fprintf(a.out, "point %s: NOT PROVED\n", pt.Name)
 	}
-	for i, w := range pt.Before.Wrong {
+	wrong := worst(pt.Before.Wrong)
+	for i, w := range wrong {
 		if i == maxShown {
-			fmt.Fprintf(a.out, "  ... and %d more situations\n", len(pt.Before.Wrong)-maxShown)
+			fmt.Fprintf(a.out, "  ... and %d more packets (-o json has all)\n", len(wrong)-maxShown)
 			break
 		}
 		fmt.Fprintf(a.out, "  wrong: %s\n", diag.Safe(w.String()))
@@ -85,3 +87,20 @@ func (a *app) printVerify(pt *plan.Point) {
 
 // maxShown bounds how many packets a text lists; JSON has all.
 const maxShown = 3
+
+// worst puts what passes and must not before what is dropped and must not, and
+// lists a packet that differs in several situations once.
+func worst(all []prove.Counterexample) []prove.Counterexample {
+	var out []prove.Counterexample
+	seen := map[string]bool{}
+	for _, passes := range []bool{true, false} {
+		for _, c := range all {
+			key := fmt.Sprint(c.Src, c.Dst, c.Service, c.Passes)
+			if c.Passes == passes && !seen[key] {
+				seen[key] = true
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}

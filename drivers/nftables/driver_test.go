@@ -91,7 +91,7 @@ func mustProve(t interface{ Fatalf(string, ...any) }, d driver.Driver, want driv
 
 // What is rendered for random sites and point mixes is proved without a kernel.
 func TestRenderedIsProved(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	lightly(t, "25", func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		mode := rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Observe}).Draw(t, "point mode")
 		ps := rapid.SampledFrom([][]compile.Point{{gateway(mode)}, {host(mode)}, {gateway(mode), host(mode)}}).Draw(t, "points")
@@ -109,8 +109,12 @@ func TestRenderedIsProved(t *testing.T) {
 // after each step, and a second plan has nothing to do.
 func TestSequenceInKernel(t *testing.T) {
 	ctx := context.Background()
-	rapid.Check(t, func(rt *rapid.T) {
-		d := nftables.New(nftables.Options{Site: "test", Netns: newNetns(t), Interfaces: ifaces})
+	ns := newNetns(t)
+	lightly(t, "12", func(rt *rapid.T) {
+		if out, err := exec.Command("ip", "netns", "exec", ns, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
+			rt.Fatalf("nft: %v: %s", err, out)
+		}
+		d := nftables.New(nftables.Options{Site: "test", Netns: ns, Interfaces: ifaces})
 		steps := rapid.IntRange(2, 4).Draw(rt, "steps")
 		for range steps {
 			w := policytest.World(rt, policytest.Options{})

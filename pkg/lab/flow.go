@@ -16,7 +16,9 @@ type FlowSpec struct {
 	Client, Server string // hosts
 	Addr           netip.Addr
 	Port           uint16 // the server's
-	UDP            bool   // TCP otherwise
+	// Listen is where the server listens, if the network translates Addr and Port.
+	Listen netip.AddrPort
+	UDP    bool // TCP otherwise
 	// FromClient lets the client push and the server stay silent; else it is the
 	// other way round.
 	FromClient bool
@@ -73,10 +75,17 @@ func (n *Net) OpenFlow(ctx context.Context, spec FlowSpec) (*Flow, error) {
 
 func (f *Flow) address() string { return netip.AddrPortFrom(f.spec.Addr, f.spec.Port).String() }
 
+func (f *Flow) listen() string {
+	if f.spec.Listen.IsValid() {
+		return f.spec.Listen.String()
+	}
+	return f.address()
+}
+
 func (f *Flow) openTCP(ctx context.Context, n *Net) (client, server net.Conn, err error) {
 	var l net.Listener
 	err = n.Host(f.spec.Server).Do(func() (err error) {
-		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", f.address())
+		l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", f.listen())
 		return err
 	})
 	if err != nil {
@@ -115,7 +124,7 @@ func (f *Flow) openTCP(ctx context.Context, n *Net) (client, server net.Conn, er
 func (f *Flow) openUDP(ctx context.Context, n *Net) (client, server net.Conn, err error) {
 	var pc net.PacketConn
 	err = n.Host(f.spec.Server).Do(func() (err error) {
-		pc, err = (&net.ListenConfig{}).ListenPacket(ctx, "udp", f.address())
+		pc, err = (&net.ListenConfig{}).ListenPacket(ctx, "udp", f.listen())
 		return err
 	})
 	if err != nil {

@@ -232,6 +232,19 @@ func appendPrefixes(out []netip.Prefix, r Range) []netip.Prefix {
 	}
 }
 
+// Key is equal for equal sets only, and cheap: for use as a map key.
+func (a Addrs) Key() string {
+	out := make([]byte, 0, 34*len(a.runs))
+	for _, r := range a.runs {
+		for _, x := range []netip.Addr{r.From, r.To} {
+			b := x.As16()
+			out = append(out, b[:]...)
+		}
+		out = append(out, byte(r.From.BitLen()))
+	}
+	return string(out)
+}
+
 // String prints the set as prefixes and ranges, whichever is shorter.
 func (a Addrs) String() string {
 	if len(a.runs) == 0 {

@@ -230,7 +230,7 @@ func mergeRects(in []rect) []rect {
 		var out []rect
 		runs := [][]packet.Range{}
 		for _, r := range in {
-			k := key(r).String()
+			k := key(r).Key()
 			n, ok := index[k]
 			if !ok {
 				n = len(out)
@@ -250,10 +250,13 @@ func mergeRects(in []rect) []rect {
 	out := join(in, src, dst, func(k, v packet.Addrs) rect { return rect{k, v} })
 	out = join(out, dst, src, func(k, v packet.Addrs) rect { return rect{v, k} })
 	sort.Slice(out, func(i, j int) bool {
-		if a, b := out[i].src.String(), out[j].src.String(); a != b {
-			return a < b
+		if c := out[i].src.First().Compare(out[j].src.First()); c != 0 {
+			return c < 0
 		}
-		return out[i].dst.String() < out[j].dst.String()
+		if c := out[i].dst.First().Compare(out[j].dst.First()); c != 0 {
+			return c < 0
+		}
+		return out[i].src.Key()+out[i].dst.Key() < out[j].src.Key()+out[j].dst.Key()
 	})
 	return out
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"bulkhead/inventory"
@@ -173,7 +174,7 @@ func (p *Plan) HasChanges() bool {
 // Blocked says why the plan must not be applied as it stands; "" if it may.
 func (p *Plan) Blocked() string {
 	if len(p.Tests.Failed) > 0 {
-		return "a policy test fails"
+		return fmt.Sprintf("a policy test fails (%d in all): %s", len(p.Tests.Failed), p.Tests.Failed[0])
 	}
 	for _, pt := range p.Points {
 		if pt.After != nil && !pt.After.Proved {

@@ -189,6 +189,9 @@ func noteChains() []*chain {
 			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainNoteType)).
 			add(notIn(setPorted, metaL4), goTo(chainNoteOther)).
 			add(ctReply(), goTo(chainNoteBack)).
+			// A TCP flow seen first in mid-stream: which end is the server is not known, and
+			// it would be counted under a port of the client's.
+			add(ctState("new", stateNew), notSYN(), ret()).
 			add(noted(setDrop4, saddr4, daddr4, metaL4, thDport, metaMark)).
 			add(noted(setDrop6, saddr6, daddr6, metaL4, thDport, metaMark)),
 		newChain(chainNoteBack).

@@ -7,11 +7,14 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"bulkhead/drivers/nftables/decode"
 	"bulkhead/drivers/nftables/kernel"
 	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
 )
 
 // Driver programs the nf_tables of one network namespace.
@@ -100,9 +103,13 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	if err != nil {
 		return nil, err
 	}
-	out := &driver.Rendered{State: h.with(t)}
+	state := h.with(t)
+	out := &driver.Rendered{State: state}
 	if t == nil {
 		return out, nil
+	}
+	for i := range want.Points {
+		state.Own = state.Own.Union(want.Points[i].Own)
 	}
 	out.Usage = render.Usage(t)
 	for i := range out.Usage {
@@ -188,7 +195,7 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 	if dl.want == nil {
 		return d.clearMarks(ctx, c)
 	}
-	return d.settle(ctx, c, to.Table())
+	return d.settle(ctx, c, to)
 }
 
 const commitTries = 5
@@ -233,22 +240,10 @@ func (d *Driver) clearMarks(ctx context.Context, c *kernel.Conn) error {
 // settle ends what a change leaves behind: flows whose verdict is no longer the
 // one that they bear lose it, and the kernel judges their next packet, whichever
 // side sends it. Then the verdicts that were held pass live flows again.
-func (d *Driver) settle(ctx context.Context, c *kernel.Conn, t *ruleset.Table) error {
-	j := newJudge(t)
-	var stale []kernel.Flow
-	for _, base := range []uint32{render.VerdictBase, render.ReversedBase} {
-		flows, err := c.ListFlows(ctx, base, render.VerdictMask, 0)
-		if err != nil {
-			return fmt.Errorf("cannot list the tracked flows of %s; live flows are judged packet by packet until the next apply: %w", d.where(), err)
-		}
-		for i := range flows {
-			if j.flow(&flows[i]) != flows[i].Mark&^render.VerdictMask|render.VerdictBase {
-				stale = append(stale, flows[i])
-			}
-		}
-	}
-	if _, err := c.SetMark(ctx, stale, 0); err != nil {
-		return fmt.Errorf("cannot judge the live flows of %s again: %w", d.where(), err)
+func (d *Driver) settle(ctx context.Context, c *kernel.Conn, to *State) error {
+	t := to.Table()
+	if err := d.sweep(ctx, c, newJudge(t), to.Own); err != nil {
+		return err
 	}
 	held, err := c.Elements(ctx, ruleset.FamilyInet, t.Name, "hold")
 	if err != nil {
@@ -261,6 +256,44 @@ func (d *Driver) settle(ctx context.Context, c *kernel.Conn, t *ruleset.Table) e
 	b.FlushSet(ruleset.FamilyInet, t.Name, "hold")
 	if err := c.Commit(ctx, b, 0); err != nil {
 		return fmt.Errorf("cannot release the held verdicts of %s: %w", d.where(), err)
+	}
+	return nil
+}
+
+// sweep takes flows that are no longer permitted out of the way. A TCP flow loses
+// its mark: deleted, it could be picked up in mid-stream from its other side. Any
+// other flow is forgotten: its entry would make each packet from the far end a
+// reply to a flow that is denied, although policy may permit that packet as a flow
+// of its own.
+func (d *Driver) sweep(ctx context.Context, c *kernel.Conn, j *judge, own packet.Addrs) error {
+	flows, err := c.ListFlows(ctx, 0, 0, 0)
+	if err != nil {
+		return fmt.Errorf("cannot list the tracked flows of %s; live flows are judged packet by packet until the next apply: %w", d.where(), err)
+	}
+	var unmark, forget []kernel.Flow
+	for i := range flows {
+		f := &flows[i]
+		ours := f.Mark&render.VerdictMask == render.VerdictBase || f.Mark&render.VerdictMask == render.ReversedBase
+		if !ours && f.Mark != 0 {
+			continue // somebody else's mark: not a flow that we judged
+		}
+		if !ours && (own.Contains(f.Orig.Src) || own.Contains(f.Orig.Dst) || own.Contains(f.Reply.Src) || own.Contains(f.Reply.Dst)) {
+			continue // the machine's own, which perhaps no point judges
+		}
+		verdict := j.flow(f)
+		switch {
+		case ours && verdict == f.Mark&^render.VerdictMask|render.VerdictBase:
+		case f.Orig.Proto != unix.IPPROTO_TCP && !j.permits[verdict]:
+			forget = append(forget, *f)
+		case ours:
+			unmark = append(unmark, *f)
+		}
+	}
+	if _, err := c.SetMark(ctx, unmark, 0); err != nil {
+		return fmt.Errorf("cannot judge the live flows of %s again: %w", d.where(), err)
+	}
+	if _, err := c.DeleteFlows(ctx, forget); err != nil {
+		return fmt.Errorf("cannot end the live flows of %s: %w", d.where(), err)
 	}
 	return nil
 }

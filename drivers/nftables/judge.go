@@ -24,6 +24,8 @@ type judge struct {
 	ports map[uint32][]portRun
 	proto map[[8]byte]uint32
 	rest  map[uint32]uint32
+	// permits are the verdicts that let flows through.
+	permits map[uint32]bool
 }
 
 type netRun struct {
@@ -38,7 +40,7 @@ type portRun struct {
 
 func newJudge(t *ruleset.Table) *judge {
 	j := &judge{hosts: map[netip.Addr]uint32{}, pairs: map[[8]byte]uint32{}, svc: map[string]uint32{},
-		ports: map[uint32][]portRun{}, proto: map[[8]byte]uint32{}, rest: map[uint32]uint32{}}
+		ports: map[uint32][]portRun{}, proto: map[[8]byte]uint32{}, rest: map[uint32]uint32{}, permits: map[uint32]bool{}}
 	for i := range t.Sets {
 		s := &t.Sets[i]
 		for k := range s.Elements {
@@ -75,6 +77,8 @@ func (j *judge) element(set string, e *ruleset.Element) {
 		j.ports[id] = append(j.ports[id], portRun{e.Key[4:], e.KeyEnd[4:], value})
 	case "proto":
 		j.proto[[8]byte(e.Key)] = value
+	case "permit":
+		j.permits[binary.NativeEndian.Uint32(e.Key)] = true
 	case "rest":
 		j.rest[binary.NativeEndian.Uint32(e.Key)] = value
 	}

@@ -135,3 +135,38 @@ func TestICMP(t *testing.T) {
 		t.Errorf("ping: ICMPv6 answers do not come back: %v: %s", err, out)
 	}
 }
+
+// A flow that may be opened from one end only is not held up by what the tracking
+// remembers of the other end's, in protocols that have no beginning.
+func TestOldEntryDoesNotBlockTheOtherDirection(t *testing.T) {
+	b := newBench(t)
+	there, back := netip.MustParseAddr("10.0.1.3"), netip.MustParseAddr("10.0.0.2")
+	b.apply(t, permits(let("10.0.1.3", "10.0.0.2", 17, 500, 500), let("10.0.1.3", "10.0.0.2", 50, 0, 65535)))
+	b.expect(lab.Probe{From: "b3", Dst: back, Proto: 17, Num: 500, SrcPort: 500}, true, "permitted")
+	b.expect(lab.Probe{From: "b3", Dst: back, Proto: 50}, true, "permitted")
+	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 17, 500, 500), let("10.0.0.2", "10.0.1.3", 50, 0, 65535)))
+	b.expect(lab.Probe{From: "a2", Dst: there, Proto: 17, Num: 500, SrcPort: 500}, true, "permitted now, the other way round")
+	b.expect(lab.Probe{From: "a2", Dst: there, Proto: 50}, true, "permitted now, the other way round")
+	b.apply(t, permits())
+	b.expect(lab.Probe{From: "a2", Dst: there, Proto: 17, Num: 500, SrcPort: 500}, false, "denied")
+	b.expect(lab.Probe{From: "b3", Dst: back, Proto: 17, Num: 500, SrcPort: 500}, false, "denied, and no answer to anything")
+}
+
+// A first enforcement finds UDP flows too, whichever side sends.
+func TestLiveUDPFlowThroughFirstEnforcement(t *testing.T) {
+	b := newBench(t)
+	b.point.Learn = 1500 * time.Millisecond
+	open := func(client string) *lab.Flow {
+		f, err := b.net.OpenFlow(t.Context(), lab.FlowSpec{Client: client, Server: "b3", Addr: netip.MustParseAddr("10.0.1.3"), Port: map[string]uint16{"a2": 80, "a5": 81}[client], UDP: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(f.Close)
+		return f
+	}
+	good, bad := open("a2"), open("a5")
+	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 17, 80, 80)))
+	time.Sleep(1700 * time.Millisecond)
+	b.mustLive(good, "permitted, seen first from its server's side")
+	b.mustStop(bad, "denied, after learning")
+}

@@ -14,6 +14,7 @@ import (
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/lab"
+	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/policy/policytest"
 )
@@ -34,6 +35,9 @@ func crossing(b *bench, w *policy.World) ([]lab.Probe, []policy.Flow) {
 					f := policy.Flow{Src: src, Dst: dst, Proto: uint8(s[0]), Num: s[1]}
 					if icmpAnswer(f) || f.Proto == 1 && !four || f.Proto == 58 && four || f.Proto == 58 && s[1]>>8 >= 130 && s[1]>>8 <= 143 {
 						continue
+					}
+					if back := (policy.Flow{Src: dst, Dst: src, Proto: f.Proto, Num: f.Num}); !packet.HasPorts(f.Proto) && w.Decide(back).Permit {
+						continue // without ports it cannot be told from an answer to the other end
 					}
 					probes = append(probes, lab.Probe{From: from, Dst: dst, Proto: f.Proto, Num: f.Num})
 					flows = append(flows, f)

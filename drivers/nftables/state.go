@@ -5,6 +5,7 @@ import (
 
 	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/packet"
 )
 
 // State is what one network namespace's nf_tables hold: our table and everybody
@@ -12,6 +13,9 @@ import (
 type State struct {
 	Site    string
 	Ruleset *ruleset.Ruleset
+	// Own are the machine's own addresses, in a rendered state: flows of the machine
+	// itself that none of our points judged are left alone.
+	Own packet.Addrs
 }
 
 // Table finds our table; nil if there is none.

@@ -15,6 +15,8 @@ import (
 const (
 	ctMsgNew = 0 // IPCTNL_MSG_CT_NEW
 	ctMsgGet = 1 // IPCTNL_MSG_CT_GET
+	// ctMsgDelete is IPCTNL_MSG_CT_DELETE.
+	ctMsgDelete = 2
 
 	ctaTupleOrig  = 1
 	ctaTupleReply = 2

@@ -28,6 +28,12 @@ func (c *Conn) setMark(ctx context.Context, flows []Flow, mark, mask uint32) (in
 		return 0, nil
 	}
 	what := fmt.Sprintf("mark %d tracked flows in %s", len(flows), c.where())
+	return c.eachBurst(ctx, what, flows, func(buf []byte, some []Flow) []byte { return appendMarks(buf, some, mark, mask) })
+}
+
+// eachBurst sends one message for each flow, some at a time, and returns how many
+// of the flows there still were.
+func (c *Conn) eachBurst(ctx context.Context, what string, flows []Flow, messages func(buf []byte, some []Flow) []byte) (int, error) {
 	s, err := c.dial()
 	if err != nil {
 		return 0, err
@@ -41,18 +47,18 @@ func (c *Conn) setMark(ctx context.Context, flows []Flow, mark, mask uint32) (in
 			return done, fmt.Errorf("%s: %w (after %d)", what, err, done)
 		}
 		some := flows[at:min(at+markBurst, len(flows))]
-		buf = appendMarks(buf[:0], some, mark, mask)
+		buf = messages(buf[:0], some)
 		if err := s.send(buf); err != nil {
 			return done, explain(what, "nf_conntrack_netlink", err)
 		}
 		gone, err := s.markErrors(len(some))
 		done += len(some) - gone
 		if err != nil && first == nil {
-			first = err // the others are marked all the same
+			first = err // the others are done all the same
 		}
 	}
 	if first != nil {
-		return done, explain(fmt.Sprintf("%s: %d marked", what, done), "nf_conntrack_netlink", first)
+		return done, explain(fmt.Sprintf("%s: %d done", what, done), "nf_conntrack_netlink", first)
 	}
 	return done, nil
 }
@@ -166,4 +172,28 @@ func (c *Conn) ClearMarks(ctx context.Context, value, mask uint32) (int, error) 
 		}
 	}
 	return c.setMark(ctx, some, 0, mask)
+}
+
+// DeleteFlows ends the tracking of flows (IPCTNL_MSG_CT_DELETE) and returns how
+// many there still were. The next packet of either end begins a flow of its own.
+// Do not use it on TCP flows that are to end: the kernel takes a segment from the
+// middle of one for the beginning of another, from whichever side it comes.
+func (c *Conn) DeleteFlows(ctx context.Context, flows []Flow) (int, error) {
+	if len(flows) == 0 {
+		return 0, nil
+	}
+	what := fmt.Sprintf("forget %d tracked flows in %s", len(flows), c.where())
+	return c.eachBurst(ctx, what, flows, func(buf []byte, some []Flow) []byte {
+		for i := range some {
+			f := &some[i]
+			var at int
+			buf, at = appendHeader(buf, ctType|ctMsgDelete, unix.NLM_F_REQUEST, uint32(i+1), uint8(f.Family), 0)
+			buf = appendTuple(buf, &f.Orig)
+			if f.Zone != 0 {
+				buf = appendU16(buf, ctaZone, f.Zone)
+			}
+			closeMessage(buf, at)
+		}
+		return buf
+	})
 }

@@ -72,7 +72,10 @@ func stateChains(p *compile.Point) []*chain {
 		add(in(setObserved, false, metaMark), limited(), logged("bulkhead observed ")).
 		add(jump(chainNote)).
 		add(limited(), logged("bulkhead "+p.Name+" deny "))
-	early := []frag{ctState("new", stateNew), notSYN(), goTo(pickup)}
+	// A flow that was there before the rules may be seen first from its server's side.
+	// TCP tells the middle of a flow from its beginning; other protocols do not.
+	tcpEarly := []frag{ctState("new", stateNew), notSYN(), goTo(pickup)}
+	early := []frag{ctState("new", stateNew), notL4("tcp", unix.IPPROTO_TCP), goTo(pickup)}
 	judged := newChain(judge).
 		add(jump(chainJudge)).
 		add(in(setPermit, false, metaMark), goTo(chainPermit)).
@@ -85,11 +88,12 @@ func stateChains(p *compile.Point) []*chain {
 		add(l4("icmp", unix.IPPROTO_ICMP), goTo(judge)).
 		add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(judge))
 	if observe {
-		judged.add(early...)
+		judged.add(tcpEarly...).add(early...)
 		denied.add(goTo(chainPass))
 		badState.addNamed("would be dropped: fits no flow", counted(), accept())
 	} else {
-		judged.add(append([]frag{in(pointChain(setPickup, p.Name), false, metaNfproto)}, early...)...)
+		window := in(pointChain(setPickup, p.Name), false, metaNfproto)
+		judged.add(append([]frag{window}, tcpEarly...)...).add(append([]frag{window}, early...)...)
 		denied.add(in(pointChain(setLearning, p.Name), false, metaNfproto), goTo(chainPass))
 		denied.add(drop())
 		badState.add(in(pointChain(setLearning, p.Name), false, metaNfproto), accept())
@@ -107,8 +111,7 @@ func stateChains(p *compile.Point) []*chain {
 			add(ctState("invalid", stateInvalid), goTo(invalid)).
 			add(goTo(judge)),
 		judged, denied, badState,
-		// A TCP flow that was there before the rules, seen first from its server's
-		// side: if the opposite direction is permitted, it goes on.
+		// If the opposite direction is permitted, the flow goes on as one of that.
 		newChain(pickup).
 			add(setMark(0)).
 			add(clearPriority()).

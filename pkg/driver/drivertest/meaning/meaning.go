@@ -134,7 +134,7 @@ func newSide(ms []*Match, of func(*Match) packet.Addrs) side {
 	index := map[string]int{}
 	var sets []packet.Addrs
 	for k, m := range ms {
-		key := of(m).String()
+		key := key(of(m))
 		n, ok := index[key]
 		if !ok {
 			n = len(sets)
@@ -150,3 +150,13 @@ func newSide(ms []*Match, of func(*Match) packet.Addrs) side {
 }
 
 func (s *side) has(part, match int) bool { return s.in[part].Has(s.set[match]) }
+
+// key is equal for equal sets.
+func key(a packet.Addrs) string {
+	var out []byte
+	for _, r := range a.Runs() {
+		from, to := r.From.As16(), r.To.As16()
+		out = append(append(out, from[:]...), to[:]...)
+	}
+	return string(out)
+}

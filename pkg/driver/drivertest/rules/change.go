@@ -88,20 +88,20 @@ func (d *Driver) ruleCalls(have, want *State, target string) (fill, strip []call
 		fill = append(fill, call{driver.Modify, fmt.Sprintf("tag of group %q", target), fmt.Sprintf("%q", h.Points), fmt.Sprintf("%q", w.Points),
 			func(c *Config) error { return c.tagGroup(target, w.Points) }})
 	}
-	there, wanted := map[string]bool{}, map[string]bool{}
+	there, wanted := map[Rule]bool{}, map[Rule]bool{}
 	for _, r := range h.Rules {
-		there[r.key()] = true
+		there[r.what()] = true
 	}
 	for _, r := range w.Rules {
-		wanted[r.key()] = true
-		if !there[r.key()] {
-			fill = append(fill, call{driver.Add, fmt.Sprintf("rule of group %q: %s", target, r.key()), "", r.key(),
+		wanted[r.what()] = true
+		if !there[r.what()] {
+			fill = append(fill, call{driver.Add, fmt.Sprintf("rule of group %q: %s", target, r), "", r.String(),
 				func(c *Config) error { return c.addRule(target, r) }})
 		}
 	}
 	for _, r := range h.Rules {
-		if !wanted[r.key()] {
-			strip = append(strip, call{driver.Remove, fmt.Sprintf("rule of group %q: %s", target, r.key()), r.key(), "",
+		if !wanted[r.what()] {
+			strip = append(strip, call{driver.Remove, fmt.Sprintf("rule of group %q: %s", target, r), r.String(), "",
 				func(c *Config) error { return c.removeRule(target, r.ID) }})
 		}
 	}

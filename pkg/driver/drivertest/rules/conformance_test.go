@@ -47,6 +47,9 @@ func subject(dev *rules.Device) *drivertest.Subject {
 		Tamper: func(n int) string {
 			s, _ := d().Read(context.Background())
 			all := d().Mutations(s, 3)
+			if len(all) == 0 {
+				return "nothing: nothing of ours is there"
+			}
 			m := all[n*7%len(all)]
 			dev.Poke(func(c *rules.Config) { c.Groups, c.Ports = m.State.Groups, m.State.Ports })
 			return m.Kind
@@ -71,7 +74,7 @@ func dump(c rules.Config) []byte {
 	out, err := json.MarshalIndent(struct {
 		Groups []rules.Group
 		Ports  []rules.Port
-	}{append([]rules.Group{}, c.Groups...), c.Ports}, "", " ")
+	}{append([]rules.Group{}, c.Groups...), append([]rules.Port{}, c.Ports...)}, "", " ")
 	if err != nil {
 		return []byte(fmt.Sprint(err))
 	}

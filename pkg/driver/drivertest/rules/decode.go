@@ -69,5 +69,5 @@ func allows(g *Group, r Rule) meaning.Match {
 		spans = append(spans, packet.Span{Lo: proto<<16 | uint32(r.Lo), Hi: proto<<16 | uint32(r.Hi)})
 	}
 	return meaning.Match{Src: packet.AddrRanges([]packet.Range{r.Src}), Dst: packet.AddrRanges([]packet.Range{r.Dst}), Services: packet.Spans(spans),
-		SrcPortHi: 65535, Permit: true, Name: fmt.Sprintf("rule %s of group %q (%s)", r.ID, g.Name, r.key())}
+		SrcPortHi: 65535, Permit: true, Name: fmt.Sprintf("rule %s of group %q (%s)", r.ID, g.Name, r)}
 }

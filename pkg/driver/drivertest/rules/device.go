@@ -1,10 +1,12 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"bulkhead/pkg/driver/drivertest/sim"
 	"bulkhead/pkg/packet"
@@ -25,9 +27,19 @@ type Rule struct {
 	Lo, Hi           uint16 // ports, type<<8|code, or everything
 }
 
-// key tells rules apart; the id is no part of what a rule is.
-func (r Rule) key() string {
-	return fmt.Sprintf("%s %s > %s proto %d-%d %d-%d", r.Hook, r.Src, r.Dst, r.ProtoLo, r.ProtoHi, r.Lo, r.Hi)
+// what is the rule without its id, which is no part of what a rule is.
+func (r Rule) what() Rule {
+	r.ID = ""
+	return r
+}
+
+func (r Rule) String() string {
+	return fmt.Sprintf("%s %s-%s > %s-%s proto %d-%d %d-%d", r.Hook, r.Src.From, r.Src.To, r.Dst.From, r.Dst.To, r.ProtoLo, r.ProtoHi, r.Lo, r.Hi)
+}
+
+func (r Rule) compare(o Rule) int {
+	return cmp.Or(strings.Compare(r.Hook, o.Hook), r.Dst.From.Compare(o.Dst.From), r.Dst.To.Compare(o.Dst.To), r.Src.From.Compare(o.Src.From), r.Src.To.Compare(o.Src.To),
+		cmp.Compare(r.ProtoLo, o.ProtoLo), cmp.Compare(r.ProtoHi, o.ProtoHi), cmp.Compare(r.Lo, o.Lo), cmp.Compare(r.Hi, o.Hi))
 }
 
 func (r Rule) matches(hook string, src, dst netip.Addr, proto uint8, num uint16) bool {
@@ -57,8 +69,8 @@ type Filter struct {
 // Port is where groups apply.
 type Port struct {
 	Name    string
-	Groups  []string
-	Filters []Filter
+	Groups  []string `json:",omitempty"`
+	Filters []Filter `json:",omitempty"`
 }
 
 // Config is all that the device holds.
@@ -196,8 +208,8 @@ func (c *Config) addRule(group string, r Rule) error {
 		return fmt.Errorf("%w: group %q", errNotFound, group)
 	case len(g.Rules) >= c.Limit:
 		return fmt.Errorf("%w: group %q", errLimit, group)
-	case slices.ContainsFunc(g.Rules, func(o Rule) bool { return o.key() == r.key() }):
-		return fmt.Errorf("%w: rule %s", errDuplicate, r.key())
+	case slices.ContainsFunc(g.Rules, func(o Rule) bool { return o.what() == r.what() }):
+		return fmt.Errorf("%w: rule %s", errDuplicate, r)
 	}
 	c.nextID++
 	r.ID = fmt.Sprintf("rule-%d", c.nextID)

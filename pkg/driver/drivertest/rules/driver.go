@@ -59,7 +59,7 @@ func (s *State) Fingerprint() string {
 		}
 		lines = append(lines, fmt.Sprintf("group %q of %q for %q on port %v", g.Name, g.Owner, g.Points, on))
 		for _, r := range g.Rules {
-			lines = append(lines, fmt.Sprintf("rule %q %s", g.Name, r.key()))
+			lines = append(lines, fmt.Sprintf("rule %q %s", g.Name, r.String()))
 		}
 	}
 	slices.Sort(lines)

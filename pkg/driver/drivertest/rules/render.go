@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -25,8 +24,8 @@ func (d *Driver) Render(w driver.Desired, have driver.State) (*driver.Rendered, 
 		r.hook(In, want.NewHook(w.View, w.Points, compile.HookInput))
 		r.hook(Out, want.NewHook(w.View, w.Points, compile.HookOutput))
 	}
-	slices.SortFunc(r.rules, func(a, b Rule) int { return strings.Compare(a.key(), b.key()) })
-	r.rules = slices.CompactFunc(r.rules, func(a, b Rule) bool { return a.key() == b.key() })
+	slices.SortFunc(r.rules, func(a, b Rule) int { return a.compare(b) })
+	r.rules = slices.Compact(r.rules)
 	out := &driver.Rendered{State: next, Residue: r.residue}
 	name := d.choose(h, r.rules)
 	d.clear(&next.Config)
@@ -57,14 +56,14 @@ func (d *Driver) choose(h *State, rules []Rule) string {
 	if active == "" {
 		return names[0]
 	}
-	there := map[string]bool{}
+	there := map[Rule]bool{}
 	for _, r := range h.group(active).Rules {
-		there[r.key()] = true
+		there[r.what()] = true
 	}
 	total := len(there)
 	for _, r := range rules {
-		if !there[r.key()] {
-			there[r.key()] = true
+		if !there[r.what()] {
+			there[r.what()] = true
 			total++
 		}
 	}
@@ -181,6 +180,9 @@ func (r *renderer) widens() bool {
 
 // note enumerates what the choice gets wrong, source port run by run.
 func (r *renderer) note(h *want.Hook, src, dst int, chosen packet.Services, widen bool) {
+	if src == dst && h.Parts[src].Single() {
+		return // an address to itself is no packet that a device sees
+	}
 	for _, run := range h.Runs {
 		exact := h.Permit(src, dst, run)
 		wrong := exact.Subtract(chosen)

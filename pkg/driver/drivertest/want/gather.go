@@ -38,7 +38,7 @@ func Gather(h *Hook, peers []int, services []packet.Services) []Shared {
 		if who.IsEmpty() {
 			continue // nobody has it; an empty set must never reach a rule
 		}
-		key := who.String()
+		key := key(who)
 		n, ok := index[key]
 		if !ok {
 			n = len(out)
@@ -48,4 +48,14 @@ func Gather(h *Hook, peers []int, services []packet.Services) []Shared {
 		out[n].Services = out[n].Services.Union(packet.Services{{Lo: lo, Hi: cuts[i+1] - 1}})
 	}
 	return out
+}
+
+// key is equal for equal sets.
+func key(a packet.Addrs) string {
+	var out []byte
+	for _, r := range a.Runs() {
+		from, to := r.From.As16(), r.To.As16()
+		out = append(append(out, from[:]...), to[:]...)
+	}
+	return string(out)
 }

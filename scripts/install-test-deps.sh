@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# Installs what the tests run against, from the distribution: the nft tool and
-# iproute2 (the tests compare with what they say), conntrack and procps for the
-# lab. As root, or by sudo. Does nothing where everything is there.
+# Installs what the tests run against, from the distribution: the nft tool,
+# iproute2, conntrack and ping, whose word the tests compare with ours, and a C
+# compiler for the race detector. As root, or by sudo. Does nothing where
+# everything is there.
 set -euo pipefail
 
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || missing+=("$2"); }
 need nft nftables
 need ip iproute2
+need conntrack conntrack
+need ping iputils-ping
 need unshare util-linux
 need setpriv util-linux
 need gcc gcc # the race detector links through it

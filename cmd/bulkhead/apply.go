@@ -13,6 +13,7 @@ import (
 
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/plan"
+	"bulkhead/pkg/policy"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
 )
@@ -102,8 +103,10 @@ func (a *app) carryOut(ctx context.Context, r *reconcile.Result, s *reconcile.Si
 			continue
 		}
 		done++
-		for _, p := range out.Points {
-			enforced[p] = true
+		for _, name := range out.Points {
+			if p := s.Config.Settings.Point(name); p != nil && p.Mode == policy.Enforce {
+				enforced[name] = true
+			}
 		}
 	}
 	if err := store.SetEnforced(dir, s.Config.Settings.Name, enforced); err != nil && runErr == nil {

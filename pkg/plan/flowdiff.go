@@ -25,24 +25,33 @@ func DiffFlows(m *compile.Matrix, points []compile.Point, now *driver.Decoded) [
 			hooks[h] = append(hooks[h], &points[i])
 		}
 	}
+	for i := range points {
+		d.own = d.own.Union(points[i].Own)
+	}
 	for _, hook := range []string{compile.HookForward, compile.HookInput, compile.HookOutput} {
-		if at := hooks[hook]; len(at) > 0 {
+		// A hook that no point judges at any more still counts where the device holds
+		// rules there: what they dropped is newly permitted.
+		if at := hooks[hook]; len(at) > 0 || judgedNow(now, hook) {
 			d.hook(hook, at, now)
 		}
 	}
 	return d.changes()
 }
 
+func judgedNow(now *driver.Decoded, hook string) bool {
+	return now != nil && slices.ContainsFunc(now.Relations, func(r driver.Relation) bool { return r.Situation.Hook == hook })
+}
+
 type flowRow struct {
 	change FlowChange
+	svc    packet.Services
 	rects  []rect
 	points map[string]bool
 }
 
-type rect struct{ src, dst packet.Addrs }
-
 type flowDiffer struct {
 	m    *compile.Matrix
+	own  packet.Addrs // the device's own addresses, where known
 	rows map[string]*flowRow
 }
 
@@ -70,7 +79,7 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 			}
 			for _, t := range dsts {
 				if s.Addrs.First().Is4() == t.Addrs.First().Is4() {
-					d.pair(at, s, t, e.Permit(s.A, t.A), old.Permit(s.B, t.B))
+					d.pair(hook, at, s.Addrs, t.Addrs, e.Permit(s.A, t.A), old.Permit(s.B, t.B))
 				}
 			}
 		}
@@ -115,12 +124,19 @@ func relationOf(now *driver.Decoded, hook, in string) driver.Relation {
 	return best
 }
 
-func (d *flowDiffer) pair(at []*compile.Point, s, t packet.Joint, want, have packet.Services) {
-	if want.Equal(have) || s.Addrs.Single() && s.Addrs.Equal(t.Addrs) {
+func (d *flowDiffer) pair(hook string, at []*compile.Point, src, dst packet.Addrs, want, have packet.Services) {
+	if want.Equal(have) {
 		return
 	}
-	src, dst := s.Addrs.First(), t.Addrs.First()
-	cell := d.m.Cell(d.m.ClassOf(src), d.m.ClassOf(dst))
+	// Every address of a part is in one class, so any of them stands for all.
+	cell := d.m.Cell(d.m.ClassOf(src.First()), d.m.ClassOf(dst.First()))
+	if hook == compile.HookForward {
+		// What the machine itself sends or receives is never forwarded.
+		src, dst = src.Subtract(d.own), dst.Subtract(d.own)
+	}
+	if src.IsEmpty() || dst.IsEmpty() || src.Single() && src.Equal(dst) {
+		return
+	}
 	for _, permit := range []bool{true, false} {
 		diff := want.Subtract(have)
 		if !permit {
@@ -130,7 +146,7 @@ func (d *flowDiffer) pair(at []*compile.Point, s, t packet.Joint, want, have pac
 			// Split by what decides, one outcome after the other.
 			outcome := cell.At(diff[0].Lo)
 			same := d.m.Services(cell, func(o *compile.Outcome) bool { return o == &d.m.Outcomes[outcome] })
-			d.add(at, permit, &d.m.Outcomes[outcome], s.Addrs, t.Addrs, diff.Intersect(same))
+			d.add(at, permit, &d.m.Outcomes[outcome], src, dst, diff.Intersect(same))
 			diff = diff.Subtract(same)
 		}
 	}
@@ -153,13 +169,7 @@ func (d *flowDiffer) add(at []*compile.Point, permit bool, o *compile.Outcome, s
 	key := fmt.Sprint(permit, c.By, c.From, c.To, c.Services)
 	row := d.rows[key]
 	if row == nil {
-		row = &flowRow{change: c, points: map[string]bool{}}
-		w, v := src.First(), dst.First()
-		if w == v {
-			runs := dst.Runs()
-			v = runs[len(runs)-1].To
-		}
-		row.change.Witness = Witness{w.String(), v.String(), packet.Services{{Lo: svc[0].Lo, Hi: svc[0].Lo}}.String()}
+		row = &flowRow{change: c, svc: svc, points: map[string]bool{}}
 		d.rows[key] = row
 	}
 	row.rects = append(row.rects, rect{src, dst})
@@ -188,9 +198,12 @@ func (d *flowDiffer) changes() []FlowChange {
 	out := []FlowChange{}
 	for _, row := range d.rows {
 		c := row.change
-		for _, r := range mergeRects(row.rects) {
+		rects := mergeRects(disjoint(row.rects))
+		for _, r := range rects {
 			c.Sets = append(c.Sets, FlowSet{r.src.String(), r.dst.String()})
 		}
+		c.Witness = witnessOf(rects, row.svc)
+		c.Points = []string{}
 		for name := range row.points {
 			c.Points = append(c.Points, name)
 		}
@@ -220,43 +233,4 @@ func SortFlows(out []FlowChange) {
 		}
 		return a.Services < b.Services
 	})
-}
-
-// mergeRects joins rectangles with an equal side. The result covers the same
-// flows.
-func mergeRects(in []rect) []rect {
-	join := func(in []rect, key, value func(rect) packet.Addrs, make2 func(k, v packet.Addrs) rect) []rect {
-		index := map[string]int{}
-		var out []rect
-		runs := [][]packet.Range{}
-		for _, r := range in {
-			k := key(r).Key()
-			n, ok := index[k]
-			if !ok {
-				n = len(out)
-				index[k] = n
-				out = append(out, r)
-				runs = append(runs, nil)
-			}
-			runs[n] = append(runs[n], value(r).Runs()...)
-		}
-		for i := range out {
-			out[i] = make2(key(out[i]), packet.AddrRanges(runs[i]))
-		}
-		return out
-	}
-	src := func(r rect) packet.Addrs { return r.src }
-	dst := func(r rect) packet.Addrs { return r.dst }
-	out := join(in, src, dst, func(k, v packet.Addrs) rect { return rect{k, v} })
-	out = join(out, dst, src, func(k, v packet.Addrs) rect { return rect{v, k} })
-	sort.Slice(out, func(i, j int) bool {
-		if c := out[i].src.First().Compare(out[j].src.First()); c != 0 {
-			return c < 0
-		}
-		if c := out[i].dst.First().Compare(out[j].dst.First()); c != 0 {
-			return c < 0
-		}
-		return out[i].src.Key()+out[i].dst.Key() < out[j].src.Key()+out[j].dst.Key()
-	})
-	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
@@ -236,8 +237,8 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 		rows[i].Usage = append(rows[i].Usage, rendered.Usage...)
 		rows[i].Essential = append(rows[i].Essential, rendered.Essential...)
 		rows[i].Before, rows[i].After = &before[i], &after[i]
-		installed := slices.Contains(now.Installed, rows[i].Name)
-		rows[i].First = !installed && !opt.Enforced[rows[i].Name] && d.Points[i].Mode == policy.Enforce
+		rows[i].First = d.Points[i].Mode == policy.Enforce && !opt.Enforced[rows[i].Name] &&
+			!(slices.Contains(now.Installed, rows[i].Name) && drops(now, d.Points[i].Hooks()))
 		if !change.Empty() {
 			rows[i].Status = plan.Changes
 		}
@@ -264,6 +265,25 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 		now = nil // nothing of ours judges anything yet
 	}
 	return plan.DiffFlows(s.Matrix, d.Points, now), nil
+}
+
+// drops reports whether a device drops anything at the hooks. A point that only
+// observed so far has rules, and still enforces for the first time.
+func drops(now *driver.Decoded, hooks []string) bool {
+	all := packet.AllServices()
+	for _, rel := range now.Relations {
+		if rel.Situation.Tracking != driver.TrackNew || !slices.Contains(hooks, rel.Situation.Hook) {
+			continue
+		}
+		for i := range rel.Src {
+			for j := range rel.Dst {
+				if rel.Src[i].First().Is4() == rel.Dst[j].First().Is4() && !rel.Permit(i, j).Equal(all) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // inexact refuses a point that cannot express what policy says, unless the site
@@ -304,7 +324,7 @@ func (s *Site) brakes(p *plan.Plan) {
 	if s.Config.Settings.Limits.FirstEnforcement != config.FirstAccept {
 		for _, pt := range p.Points {
 			if pt.First && pt.Status == plan.Changes {
-				p.Brakes = append(p.Brakes, plan.Brake{Name: BrakeFirst, Saw: fmt.Sprintf("point %s enforces for the first time; it observes for %s, then it drops what policy denies", pt.Name, s.Config.Settings.ObserveLearn)})
+				p.Brakes = append(p.Brakes, plan.Brake{Name: BrakeFirst, Saw: firstSentence(pt.Name, s.Config.Settings.ObserveLearn)})
 			}
 		}
 	}
@@ -316,4 +336,11 @@ func (s *Site) brakes(p *plan.Plan) {
 			p.Brakes = append(p.Brakes, plan.Brake{Name: BrakeHeldTwice, Saw: c.String() + "; the most restrictive of both holds"})
 		}
 	}
+}
+
+func firstSentence(point string, learn time.Duration) string {
+	if learn == 0 {
+		return fmt.Sprintf("point %s enforces for the first time, and at once: flows that nobody tracked yet may be cut", point)
+	}
+	return fmt.Sprintf("point %s enforces for the first time; if its rules are new it observes for %s, then it drops what policy denies", point, learn)
 }

@@ -14,13 +14,11 @@ func (r *run) bitwise(t *track, o *op) {
 		}
 	case bitwiseAnd, bitwiseOr, bitwiseXor:
 		for i := range src {
-			b := opaque()
 			if o.sreg2 < 0 {
-				b = konst(o.data[i])
+				dst[i] = combine(o.oper, src[i], konst(o.data[i]))
 			} else {
-				b = t.regs[o.sreg2+i]
+				dst[i] = combine(o.oper, src[i], t.regs[o.sreg2+i])
 			}
-			dst[i] = combine(o.oper, src[i], b)
 		}
 	default:
 		shift(dst, src, binary.NativeEndian.Uint32(o.data), o.oper == bitwiseLshift)

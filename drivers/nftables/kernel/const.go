@@ -53,11 +53,6 @@ const (
 	nftaSetElemKeyEnd      = 10
 	nftaSetElemExpressions = 11
 
-	nftaObjTable = 1
-	nftaObjName  = 2
-	nftaObjType  = 3
-	nftaObjData  = 4
-
 	nftaFlowtableTable = 1
 	nftaFlowtableName  = 2
 

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"bulkhead/pkg/driver"
-	"bulkhead/pkg/packet"
 )
 
 // call is one write.
@@ -17,7 +16,7 @@ type call struct {
 }
 
 func (c *call) op() driver.Op {
-	return driver.Op{ID: string(c.action) + " " + c.object, Action: c.action, Object: c.object, Before: c.before, After: c.after}
+	return driver.Op{ID: string(c.action) + " " + c.object + " " + c.after, Action: c.action, Object: c.object, Before: c.before, After: c.after}
 }
 
 // mine lists our groups.
@@ -44,15 +43,17 @@ func (d *Driver) active(s *State) string {
 // calls orders the writes so that after each of them no flow is permitted that
 // neither the old nor the new state permits, and none is dropped that both permit:
 //
-//  1. fill the target group: while it is off the port that means nothing, and on it
-//     it adds permits of the new state;
-//  2. stop judging what the new state does not judge: that flow passes in it;
-//  3. put the target group on the port, alone of ours: the one moment at which
-//     permits of the old state go, if the group was filled aside;
-//  4. start judging what the new state judges in addition;
-//  5. remove the old permits of the target, and our other groups.
+//  1. fill the target group, which off the port means nothing;
+//  2. have it on the port beside our others: from here to 5 the rules of both states
+//     hold together;
+//  3. judge what the new state judges in addition: by rules that permit all that it
+//     permits;
+//  4. stop judging what the new state leaves alone, which passes in it;
+//  5. take our other groups off the port, and the old rules out of the target.
+//
+// To stop judging before (4 before 3) would leave alone, for a moment, a flow from
+// an address that was judged to one that will be.
 func (d *Driver) calls(have, want *State) []call {
-	var out []call
 	target := d.active(want)
 	var fill, strip []call
 	if target != "" {
@@ -62,12 +63,28 @@ func (d *Driver) calls(have, want *State) []call {
 			fill, strip = append(strip, fill...), nil
 		}
 	}
-	out = append(out, fill...)
-	narrow, widen := d.filterCalls(have, want)
-	out = append(out, narrow...)
-	out = append(out, d.swap(have, target)...)
-	out = append(out, widen...)
-	out = append(out, strip...)
+	now := have.Config.port(d.port).Groups
+	both, alone := slices.Clone(now), []string{}
+	for _, name := range now {
+		if g := have.group(name); g == nil || g.Owner != d.owner() {
+			alone = append(alone, name)
+		}
+	}
+	if target != "" {
+		alone = append(alone, target)
+		if !slices.Contains(both, target) {
+			both = append(both, target)
+		}
+	}
+	h, w := d.filters(have), d.filters(want)
+	out := append(fill, d.swap(now, both)...)
+	for _, f := range missing(w, h) {
+		out = append(out, d.add(f))
+	}
+	for _, f := range missing(h, w) {
+		out = append(out, d.remove(f))
+	}
+	out = append(append(out, d.swap(both, alone)...), strip...)
 	for _, g := range d.mine(have) {
 		if g.Name != target {
 			out = append(out, call{driver.Remove, fmt.Sprintf("group %q", g.Name), fmt.Sprintf("%d rules", len(g.Rules)), "",
@@ -108,23 +125,13 @@ func (d *Driver) ruleCalls(have, want *State, target string) (fill, strip []call
 	return fill, strip
 }
 
-// swap puts the target on the port in the place of our other groups.
-func (d *Driver) swap(have *State, target string) []call {
-	now := have.Config.port(d.port).Groups
-	var next []string
-	for _, name := range now {
-		if g := have.group(name); g == nil || g.Owner != d.owner() {
-			next = append(next, name)
-		}
-	}
-	if target != "" {
-		next = append(next, target)
-	}
-	if same(now, next) {
+// swap sets the port's groups, if that changes anything.
+func (d *Driver) swap(from, to []string) []call {
+	if same(from, to) {
 		return nil
 	}
-	return []call{{driver.Modify, fmt.Sprintf("groups of port %q", d.port), fmt.Sprintf("%q", now), fmt.Sprintf("%q", next),
-		func(c *Config) error { return c.setGroups(d.port, next) }}}
+	return []call{{driver.Modify, fmt.Sprintf("groups of port %q", d.port), fmt.Sprintf("%q", from), fmt.Sprintf("%q", to),
+		func(c *Config) error { return c.setGroups(d.port, to) }}}
 }
 
 func same(a, b []string) bool {
@@ -134,47 +141,10 @@ func same(a, b []string) bool {
 	return slices.Equal(a, b)
 }
 
-// filterCalls goes by way of the filters that both states have: a prefix that is
-// cut smaller must not be unjudged for a moment, so its part that stays is added
-// before the whole is removed.
-func (d *Driver) filterCalls(have, want *State) (narrow, widen []call) {
-	for _, listen := range []bool{false, true} {
-		h, w := d.filters(have, listen), d.filters(want, listen)
-		var old, next packet.Addrs
-		for _, f := range h {
-			old = old.Union(packet.AddrsOf(f.Prefix))
-		}
-		for _, f := range w {
-			next = next.Union(packet.AddrsOf(f.Prefix))
-		}
-		var both []Filter
-		if old.Equal(next) {
-			both = w // the same addresses in other words
-		} else {
-			for _, p := range old.Intersect(next).Prefixes() {
-				both = append(both, Filter{Prefix: p, Listen: listen, Owner: d.owner()})
-			}
-		}
-		for _, f := range missing(both, h) {
-			narrow = append(narrow, d.add(f))
-		}
-		for _, f := range missing(h, both) {
-			narrow = append(narrow, d.remove(f))
-		}
-		for _, f := range missing(w, both) {
-			widen = append(widen, d.add(f))
-		}
-		for _, f := range missing(both, w) {
-			widen = append(widen, d.remove(f))
-		}
-	}
-	return narrow, widen
-}
-
-func (d *Driver) filters(s *State, listen bool) []Filter {
+func (d *Driver) filters(s *State) []Filter {
 	var out []Filter
 	for _, f := range s.Config.port(d.port).Filters {
-		if f.Owner == d.owner() && f.Listen == listen {
+		if f.Owner == d.owner() {
 			out = append(out, f)
 		}
 	}

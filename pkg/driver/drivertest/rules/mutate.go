@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"fmt"
 	"slices"
 
 	"bulkhead/pkg/driver"
@@ -60,7 +59,7 @@ func (d *Driver) Mutations(s driver.State, stride int) []Mutation {
 		}
 	})
 	for i := range st.Config.port(d.port).Filters {
-		edit(fmt.Sprintf("default allow (filter %d)", i), func(c *Config, _ *Group) {
+		edit("default allow (a filter gone)", func(c *Config, _ *Group) {
 			p := c.port(d.port)
 			p.Filters = slices.Delete(p.Filters, i, i+1)
 		})

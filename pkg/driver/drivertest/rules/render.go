@@ -49,28 +49,22 @@ func (d *Driver) Render(w driver.Desired, have driver.State) (*driver.Rendered, 
 }
 
 // choose picks the group to fill: the one on the port, or, where old and new rules
-// do not fit beside each other for the time of the change, the other one.
+// do not fit beside each other for the time of the change, one that is off it. An
+// interrupted change may leave two on the port; of three one is always free.
 func (d *Driver) choose(h *State, rules []Rule) string {
-	names := []string{d.owner() + ":a", d.owner() + ":b"}
-	active := d.active(h)
-	if active == "" {
-		return names[0]
-	}
-	there := map[Rule]bool{}
-	for _, r := range h.group(active).Rules {
-		there[r.what()] = true
-	}
-	total := len(there)
-	for _, r := range rules {
-		if !there[r.what()] {
+	names := []string{d.owner() + ":a", d.owner() + ":b", d.owner() + ":c"}
+	on := h.Config.port(d.port).Groups
+	if active := d.active(h); active != "" {
+		there := map[Rule]bool{}
+		for _, r := range slices.Concat(h.group(active).Rules, rules) {
 			there[r.what()] = true
-			total++
+		}
+		if len(there) <= h.Limit {
+			return active
 		}
 	}
-	if total <= h.Limit || active != names[0] && active != names[1] {
-		return active
-	}
-	return names[1-slices.Index(names, active)]
+	i := slices.IndexFunc(names, func(name string) bool { return !slices.Contains(on, name) })
+	return names[max(i, 0)]
 }
 
 // clear takes everything of ours out of a configuration.

@@ -1,7 +1,10 @@
 package nftables_test
 
 import (
+	"errors"
+	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -169,4 +172,37 @@ func TestLiveUDPFlowThroughFirstEnforcement(t *testing.T) {
 	time.Sleep(1700 * time.Millisecond)
 	b.mustLive(good, "permitted, seen first from its server's side")
 	b.mustStop(bad, "denied, after learning")
+}
+
+// An ICMP error about a permitted flow comes back, whoever policy lets send ICMP.
+func TestICMPErrorsAboutPermittedFlows(t *testing.T) {
+	b := newBench(t)
+	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 17, 9, 9), let("2001:db8::2", "2001:db8:0:1::3", 17, 9, 9)))
+	for _, addr := range []string{"10.0.1.3:9", "[2001:db8:0:1::3]:9"} {
+		var got error
+		err := b.net.Host("a2").Do(func() error {
+			c, err := net.Dial("udp", addr)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			for range 3 { // the first may wait for a neighbour
+				if _, err := c.Write([]byte("x")); err != nil {
+					got = err
+					return nil
+				}
+				c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+				if _, got = c.Read(make([]byte, 1)); errors.Is(got, syscall.ECONNREFUSED) {
+					return nil
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !errors.Is(got, syscall.ECONNREFUSED) {
+			t.Errorf("%s: the closed port's ICMP error did not come back: %v", addr, got)
+		}
+	}
 }

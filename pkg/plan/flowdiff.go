@@ -46,6 +46,7 @@ type flowRow struct {
 	change FlowChange
 	svc    packet.Services
 	rects  []rect
+	hooks  map[string]bool
 	points map[string]bool
 }
 
@@ -146,15 +147,17 @@ func (d *flowDiffer) pair(hook string, at []*compile.Point, src, dst packet.Addr
 			// Split by what decides, one outcome after the other.
 			outcome := cell.At(diff[0].Lo)
 			same := d.m.Services(cell, func(o *compile.Outcome) bool { return o == &d.m.Outcomes[outcome] })
-			d.add(at, permit, &d.m.Outcomes[outcome], src, dst, diff.Intersect(same))
+			d.add(hook, at, permit, &d.m.Outcomes[outcome], src, dst, diff.Intersect(same))
 			diff = diff.Subtract(same)
 		}
 	}
 }
 
-func (d *flowDiffer) add(at []*compile.Point, permit bool, o *compile.Outcome, src, dst packet.Addrs, svc packet.Services) {
+func (d *flowDiffer) add(hook string, at []*compile.Point, permit bool, o *compile.Outcome, src, dst packet.Addrs, svc packet.Services) {
 	c := FlowChange{Permit: permit, From: []string{}, To: []string{}, Services: svc.Text()}
 	switch p := d.m.Decider(o); {
+	case len(at) == 0:
+		c.By = "no point: what judged these flows is taken off the device"
 	case o.Permit != permit:
 		c.By = "an overlay of the point (observe mode, failsafe, or essential traffic)"
 	case p != nil:
@@ -169,10 +172,11 @@ func (d *flowDiffer) add(at []*compile.Point, permit bool, o *compile.Outcome, s
 	key := fmt.Sprint(permit, c.By, c.From, c.To, c.Services)
 	row := d.rows[key]
 	if row == nil {
-		row = &flowRow{change: c, svc: svc, points: map[string]bool{}}
+		row = &flowRow{change: c, svc: svc, hooks: map[string]bool{}, points: map[string]bool{}}
 		d.rows[key] = row
 	}
 	row.rects = append(row.rects, rect{src, dst})
+	row.hooks[hook] = true
 	for _, p := range at {
 		row.points[p.Name] = true
 	}
@@ -198,7 +202,10 @@ func (d *flowDiffer) changes() []FlowChange {
 	out := []FlowChange{}
 	for _, row := range d.rows {
 		c := row.change
-		rects := mergeRects(disjoint(row.rects))
+		if len(row.hooks) > 1 {
+			row.rects = disjoint(row.rects)
+		}
+		rects := mergeRects(row.rects)
 		for _, r := range rects {
 			c.Sets = append(c.Sets, FlowSet{r.src.String(), r.dst.String()})
 		}

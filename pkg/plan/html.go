@@ -28,19 +28,16 @@ func HTML(p *Plan) ([]byte, error) {
 			a, c, r := opCounts(pt.Ops)
 			return fmt.Sprintf("%d to add, %d to change, %d to remove", a, c, r)
 		},
-		"service": func(s uint32) string { return packet.Services{{Lo: s, Hi: s}}.String() },
-		"permits": func(want bool) []FlowChange {
-			var out []FlowChange
-			for _, f := range p.Flows {
-				if f.Permit == want {
-					out = append(out, f)
-				}
-			}
-			return out
-		},
-		"ref":    func(pt Point) *Point { return &pt },
-		"first":  firstOps,
-		"blocks": func() string { return p.Blocked() },
+		"service":        func(s uint32) string { return packet.Services{{Lo: s, Hi: s}}.String() },
+		"permits":        func(want bool) []flowGroup { return groupFlows(p.Flows, want) },
+		"sets":           func(f FlowChange) []FlowSet { return f.Sets[:min(len(f.Sets), maxSetsHTML)] },
+		"more":           func(f FlowChange) int { return len(f.Sets) - maxSetsHTML },
+		"worth":          func() []string { return append(worth(p), p.Warnings...) },
+		"abbreviate":     abbreviate,
+		"uncoveredShown": func() int { return maxUncoveredHTML },
+		"ref":            func(pt Point) *Point { return &pt },
+		"first":          firstOps,
+		"blocks":         func() string { return p.Blocked() },
 	}).Parse(reportHTML)
 	if err != nil {
 		return nil, fmt.Errorf("cannot parse the report's template: %w", err)

@@ -53,16 +53,24 @@ func (r rect) subtract(o rect) []rect {
 // have before 0.0.0.0.
 func witnessOf(rects []rect, svc packet.Services) Witness {
 	point := readable(svc)
+	var second Witness
 	for _, r := range rects {
 		for _, s := range candidates(r.src) {
 			for _, d := range candidates(r.dst) {
-				if s != d {
-					return Witness{s.String(), d.String(), packet.Services{{Lo: point, Hi: point}}.String()}
+				if s == d {
+					continue
+				}
+				w := Witness{s.String(), d.String(), packet.Services{{Lo: point, Hi: point}}.String()}
+				if !s.IsUnspecified() && !d.IsUnspecified() {
+					return w
+				}
+				if second.Src == "" {
+					second = w
 				}
 			}
 		}
 	}
-	return Witness{}
+	return second
 }
 
 // strangers are the addresses of documentation (RFC 5737, RFC 3849): they stand
@@ -84,6 +92,9 @@ func candidates(a packet.Addrs) []netip.Addr {
 	first, last := runs[0].From, runs[len(runs)-1].To
 	if next := first.Next(); a.Contains(next) && netip.PrefixFrom(first, first.BitLen()-2).Masked().Addr() == first {
 		out = append(out, next) // the first address of a network is seldom a machine's
+	}
+	if len(runs) > 1 {
+		out = append(out, runs[1].From)
 	}
 	return append(out, first, last)
 }

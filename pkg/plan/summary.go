@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"bulkhead/pkg/driver"
@@ -9,10 +10,14 @@ import (
 
 // The bounds of what people are shown; JSON has everything.
 const (
-	maxSets      = 6
-	maxOps       = 40
-	maxUncovered = 12
-	maxAddresses = 90 // characters of one side of a flow set
+	maxFlows         = 60
+	maxSets          = 6
+	maxSetsHTML      = 40
+	maxOps           = 40
+	maxUncovered     = 12
+	maxUncoveredHTML = 60
+	maxLine          = 240
+	maxAddresses     = 90 // characters of one side of a flow set
 )
 
 // who writes a list of groups as people say it.
@@ -23,9 +28,32 @@ func who(groups []string, empty string) string {
 	return strings.Join(groups, ", ")
 }
 
-// flowTitle is the first line of a flow change: who to whom, and what.
-func flowTitle(f *FlowChange) string {
-	return fmt.Sprintf("%s -> %s: %s", who(f.From, "anybody"), who(f.To, "anybody"), short(f.Services, 120))
+// flowGroup is the flow changes that one thing decides: people read who decides
+// first, and then what.
+type flowGroup struct {
+	Permit   bool
+	By       string
+	From, To []string
+	Points   []string
+	Changes  []FlowChange
+}
+
+// groupFlows puts changes together that only differ in services and addresses.
+// They come sorted, so those stand side by side.
+func groupFlows(flows []FlowChange, permit bool) []flowGroup {
+	var out []flowGroup
+	for _, f := range flows {
+		if f.Permit != permit {
+			continue
+		}
+		n := len(out)
+		if n == 0 || out[n-1].By != f.By || !slices.Equal(out[n-1].From, f.From) || !slices.Equal(out[n-1].To, f.To) || !slices.Equal(out[n-1].Points, f.Points) {
+			out = append(out, flowGroup{Permit: permit, By: f.By, From: f.From, To: f.To, Points: f.Points})
+			n++
+		}
+		out[n-1].Changes = append(out[n-1].Changes, f)
+	}
+	return out
 }
 
 // short cuts a list of words for people, and says how much it left out.
@@ -119,7 +147,7 @@ func Headline(p *Plan) string {
 			deny++
 		}
 	}
-	out := fmt.Sprintf("%d of %d points change", changes, len(p.Points))
+	out := fmt.Sprintf("%d of %s changes", changes, count(len(p.Points), "point", "points"))
 	if changes == 0 {
 		out = "nothing to change"
 	}
@@ -129,5 +157,42 @@ func Headline(p *Plan) string {
 	if failed > 0 {
 		out += fmt.Sprintf(", %d could not be planned", failed)
 	}
-	return out + fmt.Sprintf("; %d sets of flows newly permitted, %d newly denied", permit, deny)
+	if permit+deny == 0 {
+		return out + "; no verdict changes"
+	}
+	return out + fmt.Sprintf("; %s newly permitted, %d newly denied", count(permit, "set of flows", "sets of flows"), deny)
+}
+
+// count writes a number with its noun.
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// worth is one remark of a plan besides its flows and points, for all renderings
+// but JSON.
+func worth(p *Plan) []string {
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	for _, u := range p.Undecided {
+		if u.Problem != "" {
+			add("undecided: %s in %s: %s", u.Asset, u.Group, u.Problem)
+			continue
+		}
+		add("undecided: %s is not in %s, because it has no %s", u.Asset, u.Group, who(u.Missing, "?"))
+	}
+	for _, e := range p.Expiring {
+		add("expires: %s (%s) at %s; with the controller away: %s", e.Policy, e.Where, e.Expires.Format("2006-01-02 15:04:05 MST"), e.Unattended)
+	}
+	for _, c := range p.Compared {
+		if len(c.Several) > 0 {
+			add("label %s: several values for %s", c.Label, short(who(c.Several, ""), maxAddresses))
+		}
+		if len(c.Without) > 0 {
+			add("label %s: none on %s", c.Label, short(who(c.Without, ""), maxAddresses))
+		}
+	}
+	return out
 }

@@ -59,26 +59,38 @@ func (t *texter) flows(p *Plan) {
 		if !permit {
 			title, sign, style = "  newly denied (live flows of these end)", "-", red
 		}
-		said := false
-		for i := range p.Flows {
-			f := &p.Flows[i]
-			if f.Permit != permit {
+		said := 0
+		for _, g := range groupFlows(p.Flows, permit) {
+			if said == 0 {
+				t.line(bold, "%s", title)
+			}
+			if said >= maxFlows {
+				said += len(g.Changes)
 				continue
 			}
-			if !said {
-				t.line(bold, "%s", title)
-				said = true
-			}
-			t.line(style, "  %s %s", sign, flowTitle(f))
-			t.line("", "      by %s; at %s; for example %s -> %s %s", f.By, who(f.Points, "-"), f.Witness.Src, f.Witness.Dst, f.Witness.Service)
-			for k, s := range f.Sets {
-				if k == maxSets {
-					t.line("", "      ... and %d more sets (all of them in -o json)", len(f.Sets)-maxSets)
-					break
+			t.line(style, "  %s %s -> %s, by %s; at %s", sign, who(g.From, "anybody"), who(g.To, "anybody"), g.By, who(g.Points, "no point"))
+			for i := range g.Changes {
+				said++
+				if said <= maxFlows {
+					t.change(&g.Changes[i])
 				}
-				t.line("", "      %s -> %s", short(s.Src, maxAddresses), short(s.Dst, maxAddresses))
 			}
 		}
+		if said > maxFlows {
+			t.line("", "  ... and %d more changes (all of them in -o json)", said-maxFlows)
+		}
+	}
+}
+
+// change writes the services of one change and the addresses that they concern.
+func (t *texter) change(f *FlowChange) {
+	t.line("", "      %s; for example %s -> %s %s", short(f.Services, 120), f.Witness.Src, f.Witness.Dst, f.Witness.Service)
+	for k, s := range f.Sets {
+		if k == maxSets {
+			t.line("", "          ... and %d more sets (all of them in -o json)", len(f.Sets)-maxSets)
+			break
+		}
+		t.line("", "          %s -> %s", short(s.Src, maxAddresses), short(s.Dst, maxAddresses))
 	}
 }
 
@@ -98,6 +110,11 @@ func (t *texter) point(pt *Point) {
 	t.line(bold, "\nPoint %s (%s, %s): %s", pt.Name, pt.Device, pt.Mode, pt.Status)
 	if pt.Error != "" {
 		t.line(red, "  %s", pt.Error)
+	}
+	for _, r := range pt.Residue {
+		t.line(red, "  not exact (%s): %s", r.Kind, r.Text)
+	}
+	if pt.Error != "" || pt.After == nil {
 		return
 	}
 	style := ""
@@ -113,11 +130,8 @@ func (t *texter) point(pt *Point) {
 			t.line(red, "  not proved: %s: %s", f.Object, f.Text)
 		}
 	}
-	for _, r := range pt.Residue {
-		t.line(red, "  not exact (%s): %s", r.Kind, r.Text)
-	}
 	for _, f := range pt.Failsafe {
-		t.line("", "  failsafe: %s", f)
+		t.line("", "  failsafe: %s", short(f, maxLine))
 	}
 	for _, e := range pt.Essential {
 		t.line("", "  essential: %s", e)
@@ -158,23 +172,8 @@ func (t *texter) uncovered(p *Plan) {
 }
 
 func (t *texter) rest(p *Plan) {
-	for _, u := range p.Undecided {
-		if u.Problem != "" {
-			t.line("", "undecided: %s in %s: %s", u.Asset, u.Group, u.Problem)
-			continue
-		}
-		t.line("", "undecided: %s is not in %s, because it has no %s", u.Asset, u.Group, who(u.Missing, "?"))
-	}
-	for _, e := range p.Expiring {
-		t.line("", "expires: %s (%s) at %s; with the controller away: %s", e.Policy, e.Where, e.Expires.Format("2006-01-02 15:04:05 MST"), e.Unattended)
-	}
-	for _, c := range p.Compared {
-		if len(c.Several) > 0 {
-			t.line("", "label %s: several values for %s", c.Label, short(who(c.Several, ""), maxAddresses))
-		}
-		if len(c.Without) > 0 {
-			t.line("", "label %s: none on %s", c.Label, short(who(c.Without, ""), maxAddresses))
-		}
+	for _, w := range worth(p) {
+		t.line("", "%s", w)
 	}
 	t.line("", "\n%d assets, %d groups, %d policies: %d classes, %d by %d shared rows and columns, %d distinct cells; %d tests passed",
 		p.Classes.Assets, p.Classes.Groups, p.Classes.Policies, p.Classes.Classes, p.Classes.Rows, p.Classes.Cols, p.Classes.Cells, p.Tests.Passed)

@@ -235,7 +235,7 @@ func (s *Site) resolve(ctx context.Context, p *config.Point, ns string, look boo
 
 func resolveZone(z *config.Zone, snap *neighbor.Snapshot) compile.Zone {
 	out := compile.Zone{Name: z.Name, Interfaces: z.Interfaces, AntiSpoof: compile.AntiSpoof(z.AntiSpoof), Known: z.PrefixesGiven}
-	masks := z.Prefixes
+	masks := slices.Clone(z.Prefixes) // sorted below; the site's own list is not ours
 	for _, r := range snap.Routes {
 		if r.Table != neighbor.MainTable || !slices.Contains(z.Interfaces, r.Interface) {
 			continue

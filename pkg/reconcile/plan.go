@@ -217,7 +217,7 @@ func (s *Site) newRow(d *Device, i int) plan.Point {
 	row := plan.Point{Name: p.Name, Driver: d.Kind, Device: d.Name, Mode: string(p.Mode), Status: plan.InSync,
 		Ops: []driver.Op{}, Usage: []driver.Usage{}, Residue: []driver.Residue{}, Essential: []string{}, Failsafe: []string{}}
 	for _, f := range p.Failsafe {
-		row.Failsafe = append(row.Failsafe, fmt.Sprintf("%s -> %s %s, both ways (%s)", f.From, f.To, f.Services, f.Cause))
+		row.Failsafe = append(row.Failsafe, fmt.Sprintf("%s from %s, both ways (%s), to %s", f.Services, f.From, f.Cause, f.To))
 	}
 	return row
 }
@@ -227,11 +227,15 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 	if err != nil {
 		return nil, err
 	}
-	then, err := d.Driver.Decode(rendered.State)
-	if err != nil {
-		return nil, err
+	before := prove.Device(s.Matrix, d.Points, now)
+	after := before
+	if !change.Empty() {
+		then, err := d.Driver.Decode(rendered.State)
+		if err != nil {
+			return nil, err
+		}
+		after = prove.Device(s.Matrix, d.Points, then)
 	}
-	before, after := prove.Device(s.Matrix, d.Points, now), prove.Device(s.Matrix, d.Points, then)
 	for i := range rows {
 		rows[i].State = have.Fingerprint()
 		rows[i].Usage = append(rows[i].Usage, rendered.Usage...)
@@ -249,10 +253,7 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 		}
 	}
 	rows[0].Ops = append(rows[0].Ops, change.Ops...)
-	if err := s.inexact(d, rows); err != nil {
-		return nil, err
-	}
-	if change.Empty() {
+	if s.inexact(d, rows) || change.Empty() {
 		return nil, nil
 	}
 	installedPoints := []compile.Point{}
@@ -288,19 +289,28 @@ func drops(now *driver.Decoded, hooks []string) bool {
 
 // inexact refuses a point that cannot express what policy says, unless the site
 // accepts how.
-func (s *Site) inexact(d *Device, rows []plan.Point) error {
+func (s *Site) inexact(d *Device, rows []plan.Point) (refused bool) {
 	for i := range rows {
 		for _, res := range rows[i].Residue {
 			c := &d.Config[i]
 			accepted := slices.Contains(c.AcceptInexact, res.Kind) ||
 				c.OnInexact == config.Widen || c.OnInexact == config.Narrow && !res.Wider
 			if !accepted {
-				rows[i].Status = plan.Refused
+				refused = true
 				rows[i].Error = fmt.Sprintf("the device cannot express this exactly: %s (%s): accept it by `accept_inexact: [%s]`", res.Text, res.Kind, res.Kind)
 			}
 		}
 	}
-	return nil
+	for i := range rows {
+		if refused {
+			// Points of one device change together or not at all.
+			rows[i].Status = plan.Refused
+			if rows[i].Error == "" {
+				rows[i].Error = "another point of the device is refused"
+			}
+		}
+	}
+	return refused
 }
 
 func budget(d *Device) map[string]int {

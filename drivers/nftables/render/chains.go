@@ -24,6 +24,7 @@ const (
 	chainPickedUp    = "picked_up"
 	chainPass        = "pass"
 	chainRelated     = "icmp_errors"
+	chainRelatedBack = "icmp_errors_back"
 	chainFailsafe    = "failsafe"
 	chainRaw         = "failsafe_untracked"
 	chainNote        = "note"
@@ -159,6 +160,9 @@ func passChains() []*chain {
 			// An ICMP error bears the mark of the flow that it reports on.
 			add(ctState("related", stateRelated), l4("icmp", unix.IPPROTO_ICMP), goTo(chainPass)).
 			add(ctState("related", stateRelated), l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainPass)).
+			// A connection that a helper expected bears its master's mark until it has its
+			// own; whether that one was reversed says nothing of it.
+			add(ctState("related", stateRelated), flowMark(), goTo(chainPass)).
 			// The kernel may track these without telling ports apart, so each packet is
 			// judged by itself.
 			add(in(setFlat, false, metaL4), goTo(chainPass)).
@@ -176,7 +180,15 @@ func passChains() []*chain {
 			add(accept()),
 		newChain(chainRelated).
 			add(l4("icmp", unix.IPPROTO_ICMP), in(setPermit, false, ctMark), accept()).
-			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPermit, false, ctMark), accept()),
+			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPermit, false, ctMark), accept()).
+			add(masked(ctMark, VerdictMask, expr.CmpOpNeq, ReversedBase), ret()).
+			add(l4("icmp", unix.IPPROTO_ICMP), goTo(chainRelatedBack)).
+			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainRelatedBack)),
+		// About a flow that was picked up from its far end.
+		newChain(chainRelatedBack).
+			add(baseMark()).
+			add(in(setPermit, false, metaMark), goTo(chainPass)).
+			add(setMark(0)),
 	}
 }
 

@@ -145,7 +145,7 @@ func (b *bench) writes(t tb, from, to *goal) int {
 
 // points of failure of a change with n writes: all of them, or evenly many.
 func failures(n int) []int {
-	const most = 24
+	const most = 10
 	var out []int
 	for k := 0; k < n; k += 1 + n/most {
 		out = append(out, k)
@@ -161,20 +161,33 @@ func failures(n int) []int {
 // and new, and the next plan of a controller that remembers nothing ends where the
 // first one should have (#13).
 func checkFailedWrite(t testing.TB, f *Factory) {
-	for _, p := range f.Placements {
+	for i, p := range f.Placements {
 		b := newBench(t, f)
 		old, next := newGoal(t, before().site.world(), p.Points(web())), newGoal(t, after().site.world(), p.Points(Addrs("10.0.0.10/31", "2001:db8::10")))
 		gone := newGoal(t, office().world(), nil)
-		for _, way := range [][2]*goal{{old, next}, {next, old}, {gone, old}, {old, gone}} {
+		ways := [][2]*goal{{old, next}, {next, old}, {gone, old}, {old, gone}}
+		if i > 0 {
+			ways = ways[:1]
+		}
+		for _, way := range ways {
 			for _, fault := range b.supported(sim.WriteLost, sim.AnswerLost, sim.Vanish) {
 				for _, k := range failures(b.writes(t, way[0], way[1])) {
-					b.bring(t, way[0])
+					b.rewind(t, way[0])
 					b.interrupt(t, way[0], way[1], fault, k)
 					b.bring(t, way[1])
 				}
 			}
 		}
 	}
+}
+
+// rewind takes the device to where a check begins, without looking at the way
+// there: other checks do.
+func (b *bench) rewind(t tb, g *goal) {
+	t.Helper()
+	b.watch = false
+	b.bring(t, g)
+	b.watch = true
 }
 
 // interrupt makes a change that fails at write k and demands what must hold then.
@@ -209,7 +222,7 @@ func checkUndo(t testing.TB, f *Factory) {
 		for _, way := range [][2]*goal{{old, next}, {next, old}} {
 			for _, fault := range b.supported(sim.Vanish) {
 				for _, k := range failures(b.writes(t, way[0], way[1])) {
-					b.bring(t, way[0])
+					b.rewind(t, way[0])
 					c := b.interrupt(t, way[0], way[1], fault, k)
 					b.undo(t, fmt.Sprintf("undo after write %d", k), c.From)
 					b.settled(told{t, fmt.Sprintf("%s: undo after write %d", p.Name, k)}, way[0])

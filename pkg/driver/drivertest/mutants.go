@@ -63,7 +63,12 @@ type oracle struct {
 }
 
 func newOracle(w *policy.World, points []compile.Point) *oracle {
-	o := &oracle{world: w, points: points, ports: []uint16{22, 40000, 67, 68, 546, 547}}
+	o := &oracle{world: w, points: points, ports: []uint16{68, 40000}}
+	for i := range points {
+		if p := &points[i]; !p.Off[compile.EssentialDHCP] || len(p.Failsafe) > 0 {
+			o.ports = []uint16{22, 23, 40000, 67, 68, 546, 547}
+		}
+	}
 	set := map[netip.Addr]bool{}
 	for _, a := range policytest.Addresses(w) {
 		set[a] = true

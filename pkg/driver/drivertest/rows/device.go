@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"bulkhead/pkg/driver/drivertest/sim"
 )
@@ -140,10 +141,15 @@ func (c *Config) create(k Key, port, owner, tag string) error {
 		return fmt.Errorf("%w: %d rows", errResource, n)
 	}
 	c.Rows = append(c.Rows, Row{Key: k, Port: port, Owner: owner, Tag: tag})
-	slices.SortFunc(c.Rows, func(a, b Row) int {
-		return cmp.Or(cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Index, b.Index))
-	})
+	Sort(c.Rows)
 	return nil
+}
+
+// Sort puts rows into the order of the table.
+func Sort(rs []Row) {
+	slices.SortFunc(rs, func(a, b Row) int {
+		return cmp.Or(strings.Compare(a.Direction, b.Direction), cmp.Compare(a.Index, b.Index))
+	})
 }
 
 // The columns of a row; all must be set before it can become active.

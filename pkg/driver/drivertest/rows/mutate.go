@@ -40,7 +40,7 @@ func (d *Driver) Mutations(s driver.State, stride int) []Mutation {
 				rows[i].Index = base + i
 			}
 			next.Rows = slices.Concat(others, rows)
-			slices.SortStableFunc(next.Rows, func(a, b Row) int { return a.Index - b.Index })
+			Sort(next.Rows)
 			out = append(out, Mutation{kind, next})
 		}
 		for i := 0; i < len(mine); i += stride {

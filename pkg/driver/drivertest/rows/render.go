@@ -46,12 +46,7 @@ func (d *Driver) Render(w driver.Desired, have driver.State) (*driver.Rendered, 
 		}
 		next.Rows = append(next.Rows, rows...)
 	}
-	slices.SortFunc(next.Rows, func(a, b Row) int {
-		if c := strings.Compare(a.Direction, b.Direction); c != 0 {
-			return c
-		}
-		return a.Index - b.Index
-	})
+	Sort(next.Rows)
 	if len(out.Usage) > 0 {
 		out.Essential = essential(w.Points)
 	}

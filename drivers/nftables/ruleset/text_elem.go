@@ -183,17 +183,23 @@ func (v *Verdict) String() string {
 	return fmt.Sprintf("verdict %d", v.Code)
 }
 
-// duration writes a span as nft reads it: whole seconds, and milliseconds where
-// it has any.
+// duration writes a span as nft reads it, in units from days to milliseconds.
 func duration(d time.Duration) string {
-	s, ms := d/time.Second, d%time.Second/time.Millisecond
-	switch {
-	case ms == 0:
-		return fmt.Sprintf("%ds", s)
-	case s == 0:
-		return fmt.Sprintf("%dms", ms)
+	out := ""
+	// nft takes at most eight digits of a unit.
+	for _, unit := range []struct {
+		size time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}, {time.Millisecond, "ms"}} {
+		if n := d / unit.size; n > 0 {
+			out += fmt.Sprintf("%d%s", n, unit.name)
+			d -= n * unit.size
+		}
 	}
-	return fmt.Sprintf("%ds%dms", s, ms)
+	if out == "" {
+		return "0s"
+	}
+	return out
 }
 
 // Comment is the comment that nft shows with the element

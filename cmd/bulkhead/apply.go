@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -119,7 +120,11 @@ func (a *app) carryOut(ctx context.Context, r *reconcile.Result, s *reconcile.Si
 	case runErr == nil:
 		for _, out := range outcomes {
 			for _, p := range out.Proof {
-				fmt.Fprintf(a.err, "point %s: proved (%d situations, %d pairs of address sets)\n", p.Point, p.Situations, p.Pairs)
+				note := ""
+				if left := observingIn(p.Findings); left > 0 {
+					note = fmt.Sprintf("; it observes for %s, then it enforces by itself", left.Round(time.Second))
+				}
+				fmt.Fprintf(a.err, "point %s: proved (%d situations, %d pairs of address sets)%s\n", p.Point, p.Situations, p.Pairs, note)
 			}
 		}
 		return nil

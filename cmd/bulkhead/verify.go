@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"bulkhead/pkg/diag"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/prove"
 )
@@ -61,6 +63,8 @@ func (a *app) printVerify(pt *plan.Point) {
 	case pt.Error != "":
 		fmt.Fprintf(a.out, "point %s: %s: %s\n", pt.Name, pt.Status, diag.Safe(pt.Error))
 		return
+	case pt.Before.Proved && observing(pt) > 0:
+		fmt.Fprintf(a.out, "point %s: proved for when it begins to enforce, in %s; until then it observes and drops nothing\n", pt.Name, observing(pt).Round(time.Second))
 	case pt.Before.Proved && pt.Status == plan.InSync:
 		fmt.Fprintf(a.out, "point %s: proved: it enforces exactly what policy says (%d situations, %d pairs of address sets)\n", pt.Name, pt.Before.Situations, pt.Before.Pairs)
 	case pt.Before.Proved:
@@ -103,4 +107,15 @@ func worst(all []prove.Counterexample) []prove.Counterexample {
 		}
 	}
 	return out
+}
+
+// observing tells how long the point still drops nothing by itself.
+func observing(pt *plan.Point) time.Duration { return observingIn(pt.Before.Findings) }
+
+func observingIn(findings []driver.Finding) time.Duration {
+	left := time.Duration(0)
+	for _, f := range findings {
+		left = max(left, f.Observing)
+	}
+	return left
 }

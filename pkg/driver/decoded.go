@@ -2,6 +2,7 @@ package driver
 
 import (
 	"net/netip"
+	"time"
 
 	"bulkhead/pkg/packet"
 )
@@ -68,6 +69,9 @@ type Finding struct {
 	Text   string `json:"text"`
 	// Harmless findings are shown and do not stop a proof.
 	Harmless bool `json:"harmless,omitempty"`
+	// Observing is how long the device still drops nothing, before it begins to
+	// enforce by itself: the proof is of what it does then.
+	Observing time.Duration `json:"observing,omitempty"`
 }
 
 // Decoded is the meaning of a device's native state, worked out from the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -122,10 +123,13 @@ func (d *decoder) windows(t *ruleset.Table) {
 			}
 		}
 		if open {
-			d.find(driver.Finding{
-				Object: tableName(t) + " set " + s.Name, Harmless: true,
-				Text: "observing until " + left.Round(time.Second).String() + " from now; decoded as if that were over",
-			})
+			f := driver.Finding{Object: tableName(t) + " set " + s.Name, Harmless: true,
+				Text: "flows that were there before are found again for " + left.Round(time.Second).String() + "; decoded as if that were over"}
+			if strings.HasPrefix(s.Name, "learning") {
+				f.Observing = left
+				f.Text = "observing for " + left.Round(time.Second).String() + ", nothing is dropped yet; decoded as if that were over"
+			}
+			d.find(f)
 		}
 	}
 }

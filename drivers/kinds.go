@@ -6,18 +6,17 @@ import (
 	"bulkhead/drivers/nftables"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
-	"bulkhead/pkg/reconcile"
 )
 
 // Kinds returns every kind of driver, in order of name.
-func Kinds() []reconcile.Kind {
-	return []reconcile.Kind{nftablesKind()}
+func Kinds() []driver.Kind {
+	return []driver.Kind{nftablesKind()}
 }
 
 // nftablesKind programs the kernel of the machine that Bulkhead runs on: all
 // points of one network namespace share one table.
-func nftablesKind() reconcile.Kind {
-	return reconcile.Kind{
+func nftablesKind() driver.Kind {
+	return driver.Kind{
 		Name: "nftables",
 		Device: func(p *config.Point) string {
 			if p.NetNS == "" {

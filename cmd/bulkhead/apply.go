@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/pkg/apply"
+	"bulkhead/pkg/diag"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/reconcile"
@@ -84,7 +87,7 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 		return err
 	}
 	if !o.yes {
-		if err := a.ask(fmt.Sprintf("Apply plan %s?", r.Plan.ID)); err != nil {
+		if err := a.ask(ctx, fmt.Sprintf("Apply plan %s?", r.Plan.ID)); err != nil {
 			return err
 		}
 	}
@@ -93,46 +96,80 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 
 // carryOut applies the jobs and remembers which points enforce now.
 func (a *app) carryOut(ctx context.Context, r *reconcile.Result, s *reconcile.Site, o applyOptions) error {
-	outcomes, runErr := apply.Run(ctx, r.Jobs, func(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) })
 	enforced, dir, err := a.enforced(s)
 	if err != nil {
 		return err
 	}
-	done := 0
+	// Written before a device is touched: a state directory that cannot be written
+	// must not be found out afterwards.
+	if err := store.SetEnforced(dir, s.Config.Settings.Name, enforced); err != nil {
+		return fmt.Errorf("%w; nothing was written to any device", err)
+	}
+	outcomes, runErr := apply.Run(ctx, r.Jobs, func(format string, args ...any) {
+		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf(format, args...)))
+	})
 	for _, out := range outcomes {
-		if !out.Applied {
-			continue
-		}
-		done++
-		for _, name := range out.Points {
-			if p := s.Config.Settings.Point(name); p != nil && p.Mode == policy.Enforce {
-				enforced[name] = true
+		for _, p := range out.Points {
+			// A point that only observes has not enforced: it still has to learn.
+			if out.Applied && enforces(r.Plan, p) {
+				enforced[p] = true
 			}
 		}
 	}
-	if err := store.SetEnforced(dir, s.Config.Settings.Name, enforced); err != nil && runErr == nil {
-		runErr = err
-	}
+	storeErr := store.SetEnforced(dir, s.Config.Settings.Name, enforced)
 	if err := a.said(o.format, r.Plan, outcomes); err != nil {
 		return err
 	}
-	switch {
-	case runErr == nil:
-		for _, out := range outcomes {
-			for _, p := range out.Proof {
-				note := ""
-				if left := observingIn(p.Findings); left > 0 {
-					note = fmt.Sprintf("; it observes for %s, then it enforces by itself", left.Round(time.Second))
-				}
-				fmt.Fprintf(a.err, "point %s: proved (%d situations, %d pairs of address sets)%s\n", p.Point, p.Situations, p.Pairs, note)
+	if runErr != nil {
+		return applyExit(r.Jobs, outcomes, runErr)
+	}
+	for _, out := range outcomes {
+		for _, p := range out.Proof {
+			if left := observingIn(p.Findings); left > 0 {
+				fmt.Fprintf(a.err, "point %s: proved for when it begins to enforce, in %s; until then it observes and drops nothing\n", p.Point, left.Round(time.Second))
+				continue
 			}
+			fmt.Fprintf(a.err, "point %s: proved (%d situations, %d pairs of address sets)\n", p.Point, p.Situations, p.Pairs)
 		}
-		return nil
-	case done > 0:
-		return withCode(exitPartial, fmt.Errorf("applied in part (%d of %d devices): %w", done, len(r.Jobs), runErr))
-	default:
+	}
+	if storeErr != nil {
+		return fmt.Errorf("everything was applied and proved, but %w: a point that loses its rules will be taken for a new one", storeErr)
+	}
+	return nil
+}
+
+func enforces(p *plan.Plan, point string) bool {
+	return slices.ContainsFunc(p.Points, func(pt plan.Point) bool { return pt.Name == point && pt.Mode == string(policy.Enforce) })
+}
+
+// applyExit turns what became of the devices into an exit code, and lists what
+// was left.
+func applyExit(jobs []apply.Job, outcomes []apply.Outcome, runErr error) error {
+	var left []string
+	changed := false
+	for i := range jobs {
+		switch {
+		case i >= len(outcomes):
+			left = append(left, fmt.Sprintf("%s was not touched", jobs[i].Device))
+		case outcomes[i].Unknown:
+			changed = true
+			left = append(left, fmt.Sprintf("%s may hold a part of the change: run verify", jobs[i].Device))
+		case outcomes[i].Applied:
+			changed = true
+			left = append(left, fmt.Sprintf("%s is changed", jobs[i].Device))
+		case outcomes[i].Undone:
+			left = append(left, fmt.Sprintf("%s is as it was", jobs[i].Device))
+		default:
+			left = append(left, fmt.Sprintf("%s was not changed", jobs[i].Device))
+		}
+	}
+	switch {
+	case changed:
+		return withCode(exitPartial, fmt.Errorf("applied in part: %w\n  %s", runErr, strings.Join(left, "\n  ")))
+	case errors.Is(runErr, apply.ErrNotProved), errors.Is(runErr, driver.ErrMoved), errors.Is(runErr, driver.ErrRefused):
 		return withCode(exitRefused, runErr)
 	}
+	return runErr
 }
 
 func (a *app) said(format string, p *plan.Plan, outcomes []apply.Outcome) error {
@@ -150,7 +187,7 @@ func samePlan(file string, now *plan.Plan) error {
 	}
 	var was plan.Plan
 	if err := json.Unmarshal(b, &was); err != nil || was.ID == "" {
-		return fmt.Errorf("%q is not a plan: write one with `bulkhead plan -o json --out %s`", file, file)
+		return fmt.Errorf("%q is not a plan: write one with `bulkhead plan -o json --out plan.json`", file)
 	}
 	if was.ID == now.ID {
 		return nil
@@ -178,7 +215,7 @@ func brakesAccepted(p *plan.Plan, accept []string) error {
 	var open []string
 	for _, b := range p.Brakes {
 		if !slices.Contains(accept, b.Name) {
-			open = append(open, fmt.Sprintf("  %s: %s\n", b.Name, b.Saw))
+			open = append(open, fmt.Sprintf("  %s: %s\n", b.Name, diag.Safe(b.Saw)))
 		}
 	}
 	if len(open) == 0 {
@@ -193,18 +230,30 @@ func brakesAccepted(p *plan.Plan, accept []string) error {
 	return withCode(exitRefused, fmt.Errorf("a brake holds this plan:\n%sif that is meant, repeat with --accept %s --reason \"...\"", strings.Join(open, ""), strings.Join(names, ",")))
 }
 
-// ask wants a yes. Without somebody to answer it is a no.
-func (a *app) ask(question string) error {
+// ask wants a yes. Without somebody to answer, or once the command is interrupted,
+// it is a no.
+func (a *app) ask(ctx context.Context, question string) error {
 	if f, ok := a.in.(*os.File); ok {
 		if st, err := f.Stat(); err == nil && st.Mode()&os.ModeCharDevice == 0 {
 			return withCode(exitRefused, fmt.Errorf("nobody is there to confirm: repeat with --yes"))
 		}
 	}
-	fmt.Fprintf(a.err, "%s Only \"yes\" does: ", question)
-	line, err := bufio.NewReader(a.in).ReadString('\n')
-	if strings.TrimSpace(line) != "yes" {
-		return withCode(exitRefused, fmt.Errorf("not confirmed; nothing was written to any device"))
+	fmt.Fprintf(a.err, "%s Only \"yes\" does: ", diag.Safe(question))
+	// The signal that interrupts does not end the read: the goroutine is left to the
+	// end of the process.
+	answer := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(a.in).ReadString('\n') // an answer that ends without a newline is an answer
+		answer <- line
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.err)
+		return withCode(exitRefused, fmt.Errorf("interrupted; nothing was written to any device"))
+	case line := <-answer:
+		if strings.TrimSpace(line) != "yes" {
+			return withCode(exitRefused, fmt.Errorf("not confirmed; nothing was written to any device"))
+		}
 	}
-	_ = err // an answer that ends without a newline is an answer
 	return nil
 }

@@ -41,7 +41,7 @@ var layers = []struct {
 	{"bulkhead/drivers/nftables/decode", 8},
 	{"bulkhead/drivers/nftables/render", 8},
 	{"bulkhead/drivers/nftables", 9},
-	{"bulkhead/drivers", 12},
+	{"bulkhead/drivers", 10},
 	{"bulkhead/cmd/bulkhead/demo", 12},
 	{"bulkhead/cmd/bulkhead", 13},
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bulkhead/pkg/diag"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
 )
@@ -83,12 +84,19 @@ func (a *app) removeCmd() *cobra.Command {
 			}
 			a.printOps(ch)
 			if !yes {
-				if err := a.ask(fmt.Sprintf("Point %s will filter nothing any more. Remove?", args[0])); err != nil {
+				if err := a.ask(cmd.Context(), fmt.Sprintf("Point %s will filter nothing any more. Remove?", args[0])); err != nil {
 					return err
 				}
 			}
 			if err := d.Driver.Apply(cmd.Context(), ch); err != nil {
 				return err
+			}
+			rest, err := s.Removal(cmd.Context(), d, args[0])
+			if err != nil {
+				return fmt.Errorf("point %s was removed, and the device could not be read again: %w", args[0], err)
+			}
+			if !rest.Empty() {
+				return withCode(exitPartial, fmt.Errorf("point %s is not removed: the device still holds %d objects of ours, the first is %s", args[0], len(rest.Ops), rest.Ops[0].Object))
 			}
 			fmt.Fprintf(a.out, "point %s removed\n", args[0])
 			return a.forget(s, args[0])
@@ -100,6 +108,6 @@ func (a *app) removeCmd() *cobra.Command {
 
 func (a *app) printOps(ch *driver.Change) {
 	for _, op := range ch.Ops {
-		fmt.Fprintf(a.out, "%s %s %s\n", op.Action, op.Object, op.Before)
+		fmt.Fprintln(a.out, diag.Safe(fmt.Sprintf("%s %s %s", op.Action, op.Object, op.Before)))
 	}
 }

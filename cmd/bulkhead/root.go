@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -74,7 +75,12 @@ func run(ctx context.Context, args []string, io stdio) int {
 		code = coded.code
 	}
 	if msg := err.Error(); msg != "" {
-		fmt.Fprintf(io.err, "bulkhead: %s\n", msg)
+		// Errors quote devices and files; only our own line breaks reach the terminal.
+		lines := strings.Split(msg, "\n")
+		for i := range lines {
+			lines[i] = diag.Safe(lines[i])
+		}
+		fmt.Fprintf(io.err, "bulkhead: %s\n", strings.Join(lines, "\n"))
 	}
 	return code
 }

@@ -36,6 +36,9 @@ func (d *Driver) labels(ctx context.Context, c *kernel.Conn) (map[uint32]string,
 		for i := range es {
 			id := binary.NativeEndian.Uint32(es[i].Key)
 			names[id] = es[i].Comment()
+			if id&render.VerdictMask == render.ReversedBase && es[i].Packets == 0 {
+				continue
+			}
 			counters = append(counters, driver.Counter{Label: es[i].Comment(), Permit: set == "permit", Packets: es[i].Packets, Bytes: es[i].Bytes})
 		}
 	}

@@ -74,6 +74,20 @@ func TestLiveFlowThroughFirstEnforcement(t *testing.T) {
 	b.mustStop(good, "after a later change that denies it")
 }
 
+// Tracking may begin before our rules do, for whatever reason, and see a flow first
+// from its server's side: it goes on all the same.
+func TestLiveFlowTrackedBeforeFirstEnforcement(t *testing.T) {
+	b := newBench(t)
+	b.point.Learn = 1200 * time.Millisecond
+	good, bad := b.flow("a2", "b3", "10.0.1.3", 80), b.flow("a5", "b3", "10.0.1.3", 80)
+	b.nft("table inet early { chain f { type filter hook forward priority 5; ct state new counter; }\n}")
+	b.mustLive(good, "tracked, and nothing enforced")
+	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80)))
+	time.Sleep(1400 * time.Millisecond)
+	b.mustLive(good, "permitted, and tracked from its server's side before the rules came")
+	b.mustStop(bad, "denied")
+}
+
 // A table that was flushed and is loaded again finds its live flows again, and
 // no mark from before speaks for anybody.
 func TestLiveFlowThroughFlushAndReload(t *testing.T) {

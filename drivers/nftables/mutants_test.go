@@ -216,7 +216,7 @@ func TestMutantsAreFound(t *testing.T) {
 	for _, mu := range mutants {
 		t.Run(strings.ReplaceAll(mu.name, " ", "-"), func(t *testing.T) {
 			found, equivalent := 0, 0
-			lightly(t, "80", func(t *rapid.T) {
+			lightly(t, "30", func(t *rapid.T) {
 				w := policytest.World(t, policytest.Options{MaxAssets: 6, MaxPolicies: 6})
 				d := nftables.New(nftables.Options{Site: "test", Interfaces: ifaces})
 				want := desired(t, w, []compile.Point{small()})

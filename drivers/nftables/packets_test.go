@@ -64,7 +64,7 @@ func icmpAnswer(f policy.Flow) bool {
 // tiers, pass, directions, same and differ, default-permit and default-deny.
 func TestPacketsFollowPolicy(t *testing.T) {
 	b := newBench(t)
-	lightly(t, "15", func(rt *rapid.T) {
+	lightly(t, "8", func(rt *rapid.T) {
 		w := policytest.World(rt, policytest.Options{NoTimed: true})
 		b.apply(rt, w)
 		probes, flows := crossing(b, w)

@@ -23,10 +23,13 @@ type Job struct {
 
 // Outcome is what became of a job.
 type Outcome struct {
-	Device  string         `json:"device"`
-	Points  []string       `json:"points"`
-	Applied bool           `json:"applied"`
-	Undone  bool           `json:"undone"`
+	Device  string   `json:"device"`
+	Points  []string `json:"points"`
+	Applied bool     `json:"applied"`
+	Undone  bool     `json:"undone"`
+	// Unknown is set where a change failed and the previous state could not be put
+	// back: the device may hold the old state, the new one, or a part of it.
+	Unknown bool           `json:"unknown"`
 	Proof   []prove.Result `json:"proof"`
 	Error   string         `json:"error,omitempty"`
 }
@@ -59,10 +62,13 @@ func one(ctx context.Context, j *Job, say Progress) (Outcome, error) {
 	for _, p := range j.Points {
 		o.Points = append(o.Points, p.Name)
 	}
-	say("applying %d changes to %s", len(j.Change.Ops), j.Device)
+	if err := ctx.Err(); err != nil {
+		return o, fmt.Errorf("%w before anything was written to it", err)
+	}
+	say("changing %s, native operations: %d", j.Device, len(j.Change.Ops))
 	if err := j.Driver.Apply(ctx, j.Change); err != nil {
-		if errors.Is(err, driver.ErrRefused) || errors.Is(err, driver.ErrMoved) || errors.Is(err, driver.ErrUnreachable) {
-			return o, err
+		if errors.Is(err, driver.ErrRefused) || errors.Is(err, driver.ErrMoved) {
+			return o, err // the contract: nothing was done
 		}
 		// What the device holds now is not known: put back what it held.
 		return o, undo(ctx, j, &o, err, say)
@@ -100,20 +106,39 @@ func NotProved(r *prove.Result) error {
 func undo(ctx context.Context, j *Job, o *Outcome, cause error, say Progress) error {
 	say("putting the previous state of %s back", j.Device)
 	// An operator who gives up must not leave half a change behind.
-	ctx = context.WithoutCancel(ctx)
-	now, err := j.Driver.Read(ctx)
-	if err != nil {
-		return fmt.Errorf("%w; and the previous state could not be put back: %w", cause, err)
-	}
-	back, err := j.Driver.Diff(now, j.Change.From)
-	if err == nil && !back.Empty() {
-		err = j.Driver.Apply(ctx, back)
-	}
-	if err != nil {
+	if err := putBack(context.WithoutCancel(ctx), j); err != nil {
+		o.Unknown = true
 		return fmt.Errorf("%w; and the previous state could not be put back: %w", cause, err)
 	}
 	o.Applied, o.Undone = false, true
 	return fmt.Errorf("%w; the previous state was put back", cause)
+}
+
+func putBack(ctx context.Context, j *Job) error {
+	for range 2 {
+		now, err := j.Driver.Read(ctx)
+		if err != nil {
+			return err
+		}
+		back, err := j.Driver.Diff(now, j.Change.From)
+		if err != nil || back.Empty() {
+			return err
+		}
+		if err := j.Driver.Apply(ctx, back); err != nil {
+			return err
+		}
+	}
+	// A device that did not take the change as it was meant is not believed when it
+	// takes the way back either.
+	now, err := j.Driver.Read(ctx)
+	if err != nil {
+		return err
+	}
+	rest, err := j.Driver.Diff(now, j.Change.From)
+	if err != nil || rest.Empty() {
+		return err
+	}
+	return fmt.Errorf("it still differs in %d objects, the first is %s", len(rest.Ops), rest.Ops[0].Object)
 }
 
 // Verify reads a device and proves it.

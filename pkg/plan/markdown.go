@@ -97,7 +97,7 @@ func abbreviate(s string) string { return s[:min(12, len(s))] }
 func flowTable(out func(string, ...any), p *Plan) {
 	out("\n### Flows\n\n")
 	if len(p.Flows) == 0 {
-		out("No verdict changes.\n")
+		out("None: %s.\n", noFlows(p))
 	} else {
 		out("| | from | to | services | by | at | example |\n|---|---|---|---|---|---|---|\n")
 		for i := range p.Flows {

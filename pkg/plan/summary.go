@@ -147,20 +147,33 @@ func Headline(p *Plan) string {
 			deny++
 		}
 	}
-	out := fmt.Sprintf("%d of %s changes", changes, count(len(p.Points), "point", "points"))
-	if changes == 0 {
-		out = "nothing to change"
-	}
-	if first > 0 {
-		out += fmt.Sprintf(" (%d for the first time)", first)
+	var parts []string
+	switch {
+	case changes > 0 && first > 0:
+		parts = append(parts, fmt.Sprintf("%d of %s changes (%d for the first time)", changes, count(len(p.Points), "point", "points"), first))
+	case changes > 0:
+		parts = append(parts, fmt.Sprintf("%d of %s changes", changes, count(len(p.Points), "point", "points")))
+	case failed == 0:
+		parts = append(parts, "nothing to change")
 	}
 	if failed > 0 {
-		out += fmt.Sprintf(", %d could not be planned", failed)
+		parts = append(parts, count(failed, "point", "points")+" could not be planned")
 	}
+	out := strings.Join(parts, ", ")
 	if permit+deny == 0 {
-		return out + "; no verdict changes"
+		return out + "; " + noFlows(p)
 	}
 	return out + fmt.Sprintf("; %s newly permitted, %d newly denied", count(permit, "set of flows", "sets of flows"), deny)
+}
+
+// noFlows says that no verdict changes, and of what that is not known.
+func noFlows(p *Plan) string {
+	for _, pt := range p.Points {
+		if pt.Status == Refused || pt.Status == Unreachable {
+			return "no verdict changes on the points that could be planned"
+		}
+	}
+	return "no verdict changes"
 }
 
 // count writes a number with its noun.

@@ -50,7 +50,7 @@ func Text(p *Plan, colour bool) []byte {
 
 func (t *texter) flows(p *Plan) {
 	if len(p.Flows) == 0 {
-		t.line("", "\nFlows: no verdict changes.")
+		t.line("", "\nFlows: %s.", noFlows(p))
 		return
 	}
 	t.line(bold, "\nFlows (exact)")
@@ -174,6 +174,9 @@ func (t *texter) uncovered(p *Plan) {
 func (t *texter) rest(p *Plan) {
 	for _, w := range worth(p) {
 		t.line("", "%s", w)
+	}
+	for _, w := range p.Warnings {
+		t.line("", "warning: %s", w)
 	}
 	t.line("", "\n%d assets, %d groups, %d policies: %d classes, %d by %d shared rows and columns, %d distinct cells; %d tests passed",
 		p.Classes.Assets, p.Classes.Groups, p.Classes.Policies, p.Classes.Classes, p.Classes.Rows, p.Classes.Cols, p.Classes.Cells, p.Tests.Passed)

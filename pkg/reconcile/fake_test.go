@@ -90,7 +90,7 @@ func writeSite(t *testing.T, files map[string]string) string {
 func newBench(t *testing.T, files map[string]string) *bench {
 	t.Helper()
 	b := &bench{fakes: map[string]*fake{}}
-	kind := reconcile.Kind{Name: "fake",
+	kind := driver.Kind{Name: "fake",
 		Device: func(p *config.Point) string { return "device of " + p.Name },
 		Netns:  func(*config.Point) (string, bool) { return "", false },
 		Open: func(site string, points []config.Point) (driver.Driver, error) {
@@ -98,7 +98,7 @@ func newBench(t *testing.T, files map[string]string) *bench {
 			b.fakes[points[0].Name] = f
 			return f, nil
 		}}
-	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []reconcile.Kind{kind}, true)
+	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{kind}, true)
 	if err != nil || s == nil {
 		t.Fatalf("%v %+v", err, diags.All())
 	}
@@ -120,4 +120,10 @@ func (b *bench) plan(t *testing.T) *reconcile.Result {
 
 func files() map[string]string {
 	return map[string]string{"bulkhead.yaml": siteText, "policy.yaml": policyText}
+}
+
+func load(t *testing.T, files map[string]string) (*reconcile.Site, error) {
+	t.Helper()
+	s, _, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{{Name: "fake"}}, true)
+	return s, err
 }

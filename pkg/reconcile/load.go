@@ -22,20 +22,6 @@ import (
 	"bulkhead/pkg/policy"
 )
 
-// Kind makes drivers for one kind of device. The list of kinds is handed in, so
-// that nothing here imports a driver.
-type Kind struct {
-	Name string
-	// Device names what a point shares with others: points with one name are
-	// planned and applied together.
-	Device func(p *config.Point) string
-	// Open makes the driver of one device.
-	Open func(site string, points []config.Point) (driver.Driver, error)
-	// Netns gives the network namespace whose routes and addresses the point has;
-	// ok is false for devices that have none.
-	Netns func(p *config.Point) (ns string, ok bool)
-}
-
 // Site is a site directory, loaded, with everything worked out that needs no
 // network: groups, classes, verdicts.
 type Site struct {
@@ -46,15 +32,23 @@ type Site struct {
 	World     policy.World
 	Now       time.Time
 	Diags     *diag.List
-	kinds     []Kind
+	kinds     []driver.Kind
 }
 
 // Load reads a site directory and works it out, with what reports says of the
 // network besides. Diagnostics are complete: the site is nil exactly if one of
 // them is an error.
-func Load(ctx context.Context, dir string, now time.Time, kinds []Kind, collect bool) (*Site, *diag.List, error) {
+func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, collect bool) (*Site, *diag.List, error) {
 	cfg, diags := config.Load(dir)
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = k.Name
+	}
+	diags.Append(cfg.CheckTypes(names, []string{sourceNeighbor}))
 	if diags.HasErrors() {
+		// The expressions too: people want to see all their mistakes, not the next one.
+		_, problems := classify.Compile(cfg.Book, protects(cfg))
+		diags.Append(problems)
 		return nil, diags, nil
 	}
 	reports := []inventory.Report{cfg.Report()}
@@ -69,12 +63,15 @@ func Load(ctx context.Context, dir string, now time.Time, kinds []Kind, collect 
 	return s, diags, err
 }
 
+// sourceNeighbor is the type of the source that reads a host's neighbour table.
+const sourceNeighbor = "neighbor"
+
 // gather reads the sources that the site names. A source that fails is an error:
 // without it the inventory is not complete, and nothing is planned.
 func gather(ctx context.Context, cfg *config.Site) ([]inventory.Report, error) {
 	var out []inventory.Report
 	for _, src := range cfg.Settings.Sources {
-		if src.Type != "neighbor" {
+		if src.Type != sourceNeighbor {
 			return nil, fmt.Errorf("source %q (%s): type %q is not known", src.Name, src.Pos, src.Type)
 		}
 		snap, err := neighbor.Read(ctx, src.Settings["netns"].Text)
@@ -87,16 +84,10 @@ func gather(ctx context.Context, cfg *config.Site) ([]inventory.Report, error) {
 }
 
 // Build works a loaded site out.
-func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []Kind, diags *diag.List) (*Site, error) {
+func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []driver.Kind, diags *diag.List) (*Site, error) {
 	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds}
 	s.Inventory = inventory.Merge(reports, inventory.MergeOptions{Precedence: cfg.Settings.Precedence})
-	extra := map[string]classify.Expr{}
-	for _, p := range cfg.Settings.Points {
-		if p.Protects != "" {
-			extra[p.Name] = classify.Expr{Text: p.Protects, Pos: p.ProtectsPos}
-		}
-	}
-	classifier, problems := classify.Compile(cfg.Book, extra)
+	classifier, problems := classify.Compile(cfg.Book, protects(cfg))
 	diags.Append(problems)
 	if diags.HasErrors() {
 		return nil, nil
@@ -110,6 +101,17 @@ func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []
 	}
 	s.Matrix = m
 	return s, nil
+}
+
+// protects gives the expressions by which points choose what they protect.
+func protects(cfg *config.Site) map[string]classify.Expr {
+	out := map[string]classify.Expr{}
+	for _, p := range cfg.Settings.Points {
+		if p.Protects != "" {
+			out[p.Name] = classify.Expr{Text: p.Protects, Pos: p.ProtectsPos}
+		}
+	}
+	return out
 }
 
 // Device is one device with its points resolved.
@@ -131,7 +133,7 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 	byName := map[string]*Device{}
 	var out []*Device
 	for _, p := range s.Config.Settings.Points {
-		i := slices.IndexFunc(s.kinds, func(k Kind) bool { return k.Name == p.Driver })
+		i := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == p.Driver })
 		if i < 0 {
 			return nil, fmt.Errorf("point %q (%s): there is no driver %q; there is %s", p.Name, p.Pos, p.Driver, kindNames(s.kinds))
 		}
@@ -153,7 +155,7 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 	}
 	for _, d := range out {
 		shareFailsafe(d.Points)
-		i := slices.IndexFunc(s.kinds, func(k Kind) bool { return k.Name == d.Kind })
+		i := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == d.Kind })
 		drv, err := s.kinds[i].Open(s.Config.Settings.Name, d.Config)
 		if err != nil {
 			return nil, err
@@ -164,7 +166,7 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 	return out, nil
 }
 
-func kindNames(kinds []Kind) string {
+func kindNames(kinds []driver.Kind) string {
 	out := ""
 	for i, k := range kinds {
 		if i > 0 {

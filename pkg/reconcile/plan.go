@@ -67,7 +67,13 @@ func (s *Site) effective(all []compile.Point, p *plan.Plan) []compile.Point {
 	var out []compile.Point
 	for _, pt := range all {
 		i := slices.IndexFunc(p.Points, func(x plan.Point) bool { return x.Name == pt.Name })
-		if i >= 0 && p.Points[i].Status != plan.Unreachable && p.Points[i].Status != plan.Refused && (p.Points[i].After == nil || p.Points[i].After.Proved) {
+		if i < 0 {
+			// Left out of this run on purpose: it is counted on, and the plan says so.
+			p.Warnings = append(p.Warnings, fmt.Sprintf("point %s was not looked at; coverage takes it as enforcing", pt.Name))
+			out = append(out, pt)
+			continue
+		}
+		if p.Points[i].Status != plan.Unreachable && p.Points[i].Status != plan.Refused && (p.Points[i].After == nil || p.Points[i].After.Proved) {
 			out = append(out, pt)
 		}
 	}

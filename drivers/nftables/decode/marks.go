@@ -273,7 +273,8 @@ func (d *decoder) accepting(m *machine, k *marks) []uint32 {
 		values = append(values, v)
 	}
 	slices.Sort(values)
-	for _, v := range append(values, k.others...) {
+	// Marks that nothing names go first, so that they stand for their group.
+	for _, v := range append(slices.Clone(k.others), values...) {
 		sig := m.signature(k, v, named)
 		for _, mask := range masks {
 			if mask == ^uint32(0) {

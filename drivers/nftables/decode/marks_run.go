@@ -13,11 +13,13 @@ import (
 func (d *decoder) passing(m *machine, reps []uint32) []bool {
 	found := make([]bool, len(reps))
 	var plain, turned []int
-	far := -1 // the reversed mark that nothing names: the last, if there is any
+	far := -1 // the reversed mark that nothing names: the first, if there is any
 	for i, rep := range reps {
 		if d.opt.reversed(rep) {
 			turned = append(turned, i)
-			far = i
+			if far < 0 {
+				far = i
+			}
 		} else {
 			plain = append(plain, i)
 		}

@@ -41,10 +41,13 @@ func recoverIDs(t *ruleset.Table) *alloc {
 	for _, name := range []string{setPermit, setDeny} {
 		for _, e := range elements(t, name) {
 			id := word(e.Key)
+			a.counted[id] = [2]uint64{e.Packets, e.Bytes}
+			if id&VerdictMask != VerdictBase {
+				continue
+			}
 			if comment := e.Comment(); comment != "" && id >= firstVerdict {
 				a.verdicts[comment] = id
 			}
-			a.counted[id] = [2]uint64{e.Packets, e.Bytes}
 			a.bump(keepVerdict, id&numberMask)
 		}
 	}

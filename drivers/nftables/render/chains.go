@@ -24,7 +24,6 @@ const (
 	chainPickedUp    = "picked_up"
 	chainPass        = "pass"
 	chainRelated     = "icmp_errors"
-	chainRelatedBack = "icmp_errors_back"
 	chainFailsafe    = "failsafe"
 	chainRaw         = "failsafe_untracked"
 	chainNote        = "note"
@@ -180,15 +179,7 @@ func passChains() []*chain {
 			add(accept()),
 		newChain(chainRelated).
 			add(l4("icmp", unix.IPPROTO_ICMP), in(setPermit, false, ctMark), accept()).
-			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPermit, false, ctMark), accept()).
-			add(masked(ctMark, VerdictMask, expr.CmpOpNeq, ReversedBase), ret()).
-			add(l4("icmp", unix.IPPROTO_ICMP), goTo(chainRelatedBack)).
-			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainRelatedBack)),
-		// About a flow that was picked up from its far end.
-		newChain(chainRelatedBack).
-			add(baseMark()).
-			add(in(setPermit, false, metaMark), goTo(chainPass)).
-			add(setMark(0)),
+			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPermit, false, ctMark), accept()),
 	}
 }
 

@@ -170,13 +170,6 @@ func orMark(bits uint32) frag {
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}}}
 }
 
-// baseMark puts the verdict that a reversed flow bears into the packet's mark.
-func baseMark() frag {
-	return frag{fmt.Sprintf("meta mark set ct mark & 0x%08x", ^reversedBit), append(ctMark.make(1),
-		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: native(^reversedBit), Xor: native(0)},
-		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})}
-}
-
 // flowMark writes the packet's mark to its flow.
 func flowMark() frag {
 	return frag{"ct mark set meta mark", []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
@@ -207,9 +200,10 @@ func classid(v uint32) string {
 
 // Bits of `ct state` (NF_CT_STATE_BIT).
 const (
-	stateInvalid = 1
-	stateRelated = 4
-	stateNew     = 8
+	stateInvalid     = 1
+	stateEstablished = 2
+	stateRelated     = 4
+	stateNew         = 8
 )
 
 func ctState(name string, bit uint32) frag {

@@ -72,10 +72,12 @@ func stateChains(p *compile.Point) []*chain {
 		add(in(setObserved, false, metaMark), limited(), logged("bulkhead observed ")).
 		add(jump(chainNote)).
 		add(limited(), logged("bulkhead "+p.Name+" deny "))
-	// A flow that was there before the rules may be seen first from its server's side.
-	// TCP tells the middle of a flow from its beginning; other protocols do not.
-	tcpEarly := []frag{ctState("new", stateNew), notSYN(), goTo(pickup)}
-	early := []frag{ctState("new", stateNew), notL4("tcp", unix.IPPROTO_TCP), goTo(pickup)}
+	// A flow that was there before the rules may have been seen first from its
+	// server's side: by these rules, or by tracking alone, which begins a moment before
+	// a new table's rules do. TCP tells a beginning; other protocols do not.
+	tracked := ctState("established,new", stateEstablished|stateNew)
+	tcpEarly := []frag{tracked, notSYN(), goTo(pickup)}
+	early := []frag{tracked, notL4("tcp", unix.IPPROTO_TCP), goTo(pickup)}
 	judged := newChain(judge).
 		add(jump(chainJudge)).
 		add(in(setPermit, false, metaMark), goTo(chainPermit)).
@@ -113,13 +115,12 @@ func stateChains(p *compile.Point) []*chain {
 		judged, denied, badState,
 		// If the opposite direction is permitted, the flow goes on as one of that.
 		newChain(pickup).
+			add(masked(ctMark, VerdictMask, expr.CmpOpEq, ReversedBase), goTo(deny)).
 			add(setMark(0)).
 			add(clearPriority()).
-			add(jump(chainBack)).
+			add(jump(chainReversed)).
 			add(in(setPermit, false, metaMark), goTo(chainPickedUp)).
-			add(setMark(0)).
-			add(clearPriority()).
-			add(jump(chainThere)).
+			add(jump(chainJudge)). // for the name under which it is counted
 			add(goTo(deny)),
 	}
 }

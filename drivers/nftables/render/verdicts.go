@@ -129,7 +129,7 @@ func (v *verdicts) sets() []ruleset.Set {
 			name := verb(id == verdictDefaultPermit) + " default"
 			e.UserData = commentData(name)
 			if id == verdictDefaultPermit {
-				permit = append(permit, e)
+				permit = append(permit, e, v.reversed(e, name))
 			} else {
 				deny = append(deny, e)
 			}
@@ -154,7 +154,7 @@ func (v *verdicts) sets() []ruleset.Set {
 			e.Timeout = max(o.Deadline.Sub(v.now).Truncate(time.Millisecond), time.Millisecond)
 			after = append(after, ruleset.Element{Key: native(id), Data: native(v.of[o.After])})
 		}
-		permit = append(permit, e)
+		permit = append(permit, e, v.reversed(e, verdictKey(v.m, n)))
 	}
 	return []ruleset.Set{
 		countedSet(setPermit, kindMarks, ruleset.SetTimeout, permit),
@@ -165,3 +165,17 @@ func (v *verdicts) sets() []ruleset.Set {
 		hashSet(setAfter, kindMarkMap, 0, after),
 	}
 }
+
+// reversed is the element by which flows pass that bear the verdict of the
+// opposite direction.
+func (v *verdicts) reversed(e ruleset.Element, name string) ruleset.Element {
+	id := word(e.Key) | reversedBit
+	e.Key = native(id)
+	count := v.ids.counted[id]
+	e.Packets, e.Bytes = count[0], count[1]
+	e.UserData = commentData(name + reversedNote)
+	return e
+}
+
+// reversedNote marks the comment of such an element.
+const reversedNote = " (picked up)"

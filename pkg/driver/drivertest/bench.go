@@ -25,20 +25,17 @@ type tb interface {
 type bench struct {
 	f *Factory
 	s *Subject
-	// watch is set while every native write is to be looked at.
-	watch bool
+	// looks bounds the intermediate states of one change that are decoded, roughly:
+	// the first that many are, and ever fewer of those that follow.
+	looks int
 	// looked counts the intermediate states that were decoded.
 	looked int
 }
 
 func newBench(t testing.TB, f *Factory) *bench {
 	t.Helper()
-	return &bench{f: f, s: f.New(t), watch: true}
+	return &bench{f: f, s: f.New(t), looks: 60}
 }
-
-// maxLooks bounds the intermediate states of one change that are decoded. Short
-// changes are looked at after every write; of long ones every n-th state is.
-const maxLooks = 48
 
 func (b *bench) read(t tb) driver.State {
 	t.Helper()
@@ -218,16 +215,13 @@ func installed(t tb, g *goal, d *driver.Decoded) {
 // look decodes the device after every native write of the change that follows. The
 // function that it returns ends that and says what was wrong.
 func (b *bench) look(t tb, old, next *driver.Decoded) (stop func() string) {
-	if b.s.Steps == nil || !b.watch {
+	if b.s.Steps == nil || b.looks == 0 {
 		return func() string { return "" }
 	}
-	total, text, stride := 0, "", 1
+	total, text := 0, ""
 	b.s.Steps(func() {
 		total++
-		if total%maxLooks == 0 {
-			stride *= 2
-		}
-		if text != "" || total%stride != 0 {
+		if text != "" || total%(1+total/b.looks) != 0 {
 			return
 		}
 		s, err := b.s.Driver().Read(context.Background())

@@ -27,6 +27,7 @@ func checkEmpty(t testing.TB, f *Factory) {
 				c.add(s)
 				says := fmt.Sprintf("%s: %s, web isolates %s", p.Name, c.says, isolate)
 				b := newBench(t, f)
+				b.looks = 40
 				now := b.play(t, p, step{says, s, web()})
 				// The policy changes nothing, so what is there is right without it.
 				r := b.render(t, without, now)

@@ -72,9 +72,9 @@ type Subject struct {
 	// not atomic must have it.
 	Steps func(after func())
 
-	// Passes says what the device itself would do with the first packet of a flow, were
-	// it in the given state. It shares nothing with the decoder.
-	Passes func(s driver.State, hook string, src, dst netip.Addr, service uint32, srcPort uint16) bool
+	// Passes says what the device itself would do with the first packets between two
+	// addresses, were it in the given state. It shares nothing with the decoder.
+	Passes func(s driver.State, hook string, src, dst netip.Addr) func(service uint32, srcPort uint16) bool
 	// Mutants breaks a state in the ways of a wrong renderer.
 	Mutants func(s driver.State) []Mutant
 }

@@ -26,30 +26,34 @@ func checkDecoder(t testing.TB, f *Factory) {
 			now := b.play(t, p, s)
 			o := newOracle(s.site.world(), p.Points(s.protects))
 			d := b.decode(t, now)
-			o.each(func(hook string, src, dst netip.Addr, service uint32, port uint16) bool {
-				passes := b.s.Passes(now, hook, src, dst, service, port)
-				if decoded := permits(d, hook, src, dst, service, port); decoded != passes {
-					t.Fatalf("%s: %s: %s -> %s %s from port %d at %s: the device says %v, the decoder %v", p.Name, s.says, src, dst,
-						packet.Services{{Lo: service, Hi: service}}, port, hook, passes, decoded)
+			o.each(func(hook string, src, dst netip.Addr) {
+				device, decoded := b.s.Passes(now, hook, src, dst), permits(d, hook, src, dst)
+				if text := o.differ(device, decoded); text != "" {
+					t.Fatalf("%s: %s: %s -> %s %s at %s: the decoder says otherwise", p.Name, s.says, src, dst, text, hook)
 				}
-				return true
 			})
 		}
 	}
 }
 
-func permits(d *driver.Decoded, hook string, src, dst netip.Addr, service uint32, port uint16) bool {
-	for i := range d.Relations {
-		r := &d.Relations[i]
-		if r.Situation.Hook != hook || r.Situation.Tracking != driver.TrackNew || port < r.Situation.SrcPortLo || r.Situation.SrcPortHi < port {
-			continue
-		}
-		in := func(a netip.Addr) func(packet.Addrs) bool {
-			return func(set packet.Addrs) bool { return set.Contains(a) }
-		}
-		return r.Permit(slices.IndexFunc(r.Src, in(src)), slices.IndexFunc(r.Dst, in(dst))).Contains(service)
+func permits(d *driver.Decoded, hook string, src, dst netip.Addr) func(uint32, uint16) bool {
+	part := func(parts []packet.Addrs, a netip.Addr) int {
+		return slices.IndexFunc(parts, func(set packet.Addrs) bool { return set.Contains(a) })
 	}
-	return false
+	sets := map[*driver.Relation]packet.Services{}
+	for i := range d.Relations {
+		if r := &d.Relations[i]; r.Situation.Hook == hook && r.Situation.Tracking == driver.TrackNew {
+			sets[r] = r.Permit(part(r.Src, src), part(r.Dst, dst))
+		}
+	}
+	return func(service uint32, port uint16) bool {
+		for r, s := range sets {
+			if r.Situation.SrcPortLo <= port && port <= r.Situation.SrcPortHi {
+				return s.Contains(service)
+			}
+		}
+		return false
+	}
 }
 
 // oracle is the truth about single packets: the reference evaluator and the
@@ -93,43 +97,60 @@ func newOracle(w *policy.World, points []compile.Point) *oracle {
 	return o
 }
 
-// must says what has to happen to a packet at a hook.
-func (o *oracle) must(hook string, src, dst netip.Addr, service uint32, port uint16) bool {
+// must says what has to happen to packets between two addresses at a hook.
+func (o *oracle) must(hook string, src, dst netip.Addr) func(service uint32, port uint16) bool {
+	var judges []*compile.Point
 	for i := range o.points {
-		p := &o.points[i]
-		if p.Mode == policy.Observe || !slices.Contains(p.Hooks(), hook) || !p.Sees(hook, src, dst) {
-			continue
-		}
-		h := compile.FlowHeader(hook, "", src, dst, port, port, false)
-		if p.Essential(h).Contains(service) || p.FailsafeServices(h).Contains(service) {
-			continue
-		}
-		if !o.world.Decide(policy.Flow{Src: src, Dst: dst, Proto: uint8(service >> 16), Num: uint16(service)}).Permit {
-			return false
+		if p := &o.points[i]; p.Mode != policy.Observe && slices.Contains(p.Hooks(), hook) && p.Sees(hook, src, dst) {
+			judges = append(judges, p)
 		}
 	}
-	return true
+	decided := map[uint32]bool{}
+	for _, s := range o.services {
+		decided[s] = len(judges) == 0 || o.decide(src, dst, s)
+	}
+	return func(service uint32, port uint16) bool {
+		permit, known := decided[service]
+		if !known {
+			permit = o.decide(src, dst, service) // a witness of its own
+		}
+		for _, p := range judges {
+			h := compile.FlowHeader(hook, "", src, dst, port, port, false)
+			if !permit && !p.Essential(h).Contains(service) && !p.FailsafeServices(h).Contains(service) {
+				return false
+			}
+		}
+		return true
+	}
 }
 
-// each goes through the packets worth asking about that some point judges, until f
-// has had enough.
-func (o *oracle) each(f func(hook string, src, dst netip.Addr, service uint32, port uint16) bool) {
+func (o *oracle) decide(src, dst netip.Addr, service uint32) bool {
+	return o.world.Decide(policy.Flow{Src: src, Dst: dst, Proto: uint8(service >> 16), Num: uint16(service)}).Permit
+}
+
+// each goes through the pairs of addresses worth asking about.
+func (o *oracle) each(f func(hook string, src, dst netip.Addr)) {
 	for _, hook := range []string{compile.HookInput, compile.HookOutput} {
 		for _, src := range o.addrs {
 			for _, dst := range o.addrs {
-				if src == dst || src.Is4() != dst.Is4() {
-					continue
-				}
-				for _, service := range o.services {
-					for _, port := range o.ports {
-						if !f(hook, src, dst, service, port) {
-							return
-						}
-					}
+				if src != dst && src.Is4() == dst.Is4() {
+					f(hook, src, dst)
 				}
 			}
 		}
 	}
+}
+
+// differ finds a service and a source port at which two judges disagree.
+func (o *oracle) differ(a, b func(service uint32, port uint16) bool) string {
+	for _, service := range o.services {
+		for _, port := range o.ports {
+			if x := a(service, port); x != b(service, port) {
+				return fmt.Sprintf("%s from port %d passes is %v", packet.Services{{Lo: service, Hi: service}}, port, x)
+			}
+		}
+	}
+	return ""
 }
 
 // Every way in which a renderer can be wrong is tried on its own output: an address
@@ -148,7 +169,7 @@ func checkMutants(t testing.TB, f *Factory) {
 			if len(residue) > 0 {
 				continue // what the device does differs from policy before it is broken
 			}
-			j := jury{b: b, goal: g, oracle: newOracle(g.world, g.want.Points), count: map[string]*[3]int{}}
+			j := jury{b: b, goal: g, oracle: newOracle(g.world, g.want.Points), must: map[pair]func(uint32, uint16) bool{}, count: map[string]*[3]int{}}
 			for _, m := range b.s.Mutants(now) {
 				j.judge(told{t, p.Name + ": " + m.Kind}, m)
 			}
@@ -162,6 +183,7 @@ type jury struct {
 	b      *bench
 	goal   *goal
 	oracle *oracle
+	must   map[pair]func(uint32, uint16) bool
 	count  map[string]*[3]int // found, found by the strict comparison alone, equivalent
 }
 
@@ -187,14 +209,23 @@ func (j *jury) judge(t tb, m Mutant) {
 		return
 	}
 	j.count[m.Kind][2]++
-	j.oracle.each(func(hook string, src, dst netip.Addr, service uint32, port uint16) bool {
-		passes, must := j.b.s.Passes(m.State, hook, src, dst, service, port), j.oracle.must(hook, src, dst, service, port)
-		if passes != must {
-			t.Fatalf("not found: %s -> %s %s from port %d at %s passes is %v, and must be %v", src, dst,
-				packet.Services{{Lo: service, Hi: service}}, port, hook, passes, must)
+	j.oracle.each(func(hook string, src, dst netip.Addr) {
+		key := pair{hook, src, dst}
+		must, known := j.must[key]
+		if !known {
+			must = j.oracle.must(hook, src, dst)
+			j.must[key] = must
 		}
-		return true
+		if text := j.oracle.differ(j.b.s.Passes(m.State, hook, src, dst), must); text != "" {
+			t.Fatalf("not found: %s -> %s %s at %s, and must not be", src, dst, text, hook)
+		}
 	})
+}
+
+// pair is two addresses at a hook.
+type pair struct {
+	hook     string
+	src, dst netip.Addr
 }
 
 // witness demands that a counterexample is true: the device does what it says, and
@@ -202,10 +233,10 @@ func (j *jury) judge(t tb, m Mutant) {
 func (j *jury) witness(t tb, m Mutant, c *prove.Counterexample) {
 	t.Helper()
 	port := c.Situation.SrcPortLo
-	if j.b.s.Passes(m.State, c.Situation.Hook, c.Src, c.Dst, c.Service, port) != c.Passes {
+	if j.b.s.Passes(m.State, c.Situation.Hook, c.Src, c.Dst)(c.Service, port) != c.Passes {
 		t.Fatalf("false witness: the device does not do this: %s", c)
 	}
-	if j.oracle.must(c.Situation.Hook, c.Src, c.Dst, c.Service, port) == c.Passes {
+	if j.oracle.must(c.Situation.Hook, c.Src, c.Dst)(c.Service, port) == c.Passes {
 		t.Fatalf("false witness: policy says the same: %s", c)
 	}
 }

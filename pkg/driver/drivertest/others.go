@@ -76,7 +76,7 @@ func checkRival(t testing.TB, f *Factory) {
 func checkDrift(t testing.TB, f *Factory) {
 	for _, p := range f.Placements {
 		b := newBench(t, f)
-		b.watch = false // what somebody else broke lies between nothing
+		b.looks = 0 // what somebody else broke lies between nothing
 		g := newGoal(t, before().site.world(), p.Points(web()))
 		b.bring(t, g)
 		if len(b.decode(t, b.read(t)).Installed) == 0 {
@@ -103,7 +103,7 @@ func checkDrift(t testing.TB, f *Factory) {
 // since, it is not carried out, and nothing of it is.
 func checkMoved(t testing.TB, f *Factory) {
 	b := newBench(t, f)
-	b.watch = false
+	b.looks = 0
 	p := f.Placements[0]
 	next := newGoal(t, after().site.world(), p.Points(web()))
 	for n := range 6 {

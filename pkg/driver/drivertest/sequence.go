@@ -39,6 +39,7 @@ func checkStory(t testing.TB, f *Factory) {
 func checkRandom(t testing.TB, f *Factory) {
 	run := func(rt tb, draw *rapid.T) {
 		b := newBench(t, f)
+		b.looks = 40
 		p := rapid.SampledFrom(f.Placements).Draw(draw, "placement")
 		for range rapid.IntRange(2, 3).Draw(draw, "steps") {
 			w := policytest.World(draw, f.World)

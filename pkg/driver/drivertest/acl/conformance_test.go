@@ -19,7 +19,7 @@ func TestConformance(t *testing.T) {
 	drivertest.Run(t, drivertest.Factory{
 		Name: "list device",
 		New:  func(testing.TB) *drivertest.Subject { return subject(acl.NewDevice(4000, "p1", "p2")) },
-		Placements: []drivertest.Placement{drivertest.Quiet(), drivertest.Shared(), drivertest.Leased(), drivertest.Managed(),
+		Placements: []drivertest.Placement{drivertest.Quiet(), drivertest.Leased(), drivertest.Managed(),
 			drivertest.Observed()},
 		World:  policytest.Options{MaxAssets: 5, MaxGroups: 4, MaxPolicies: 6},
 		Budget: map[string]int{"entries": 3},
@@ -47,7 +47,7 @@ func subject(dev *acl.Device) *drivertest.Subject {
 			if err != nil {
 				return err.Error()
 			}
-			all := d().Mutations(s, 3)
+			all := d().Mutations(s, 13)
 			if len(all) == 0 {
 				return "nothing: nothing of ours is there"
 			}
@@ -56,14 +56,14 @@ func subject(dev *acl.Device) *drivertest.Subject {
 			return m.Kind
 		},
 		Fail: dev.Arm, Heal: dev.Heal, Faults: sim.Faults(), Steps: dev.Watch,
-		Passes: func(s driver.State, hook string, src, dst netip.Addr, service uint32, port uint16) bool {
+		Passes: func(s driver.State, hook string, src, dst netip.Addr) func(uint32, uint16) bool {
 			c := s.(*acl.State).Config
-			native := map[string]string{compile.HookInput: acl.In, compile.HookOutput: acl.Out}[hook]
-			return c.Passes("p1", native, src, dst, uint8(service>>16), uint16(service), port)
+			judge := c.Judge("p1", map[string]string{compile.HookInput: acl.In, compile.HookOutput: acl.Out}[hook], src, dst)
+			return func(service uint32, port uint16) bool { return judge(uint8(service>>16), uint16(service), port) }
 		},
 		Mutants: func(s driver.State) []drivertest.Mutant {
 			var out []drivertest.Mutant
-			for _, m := range d().Mutations(s, 11) {
+			for _, m := range d().Mutations(s, 31) {
 				out = append(out, drivertest.Mutant{Kind: m.Kind, State: m.State})
 			}
 			return out

@@ -44,8 +44,8 @@ func (e Entry) String() string {
 	return out
 }
 
-func (e Entry) matches(src, dst netip.Addr, proto uint8, num, srcPort uint16) bool {
-	if !e.Src.Contains(src) || !e.Dst.Contains(dst) || srcPort < e.SrcLo || e.SrcHi < srcPort {
+func (e Entry) matches(proto uint8, num, srcPort uint16) bool {
+	if srcPort < e.SrcLo || e.SrcHi < srcPort {
 		return false
 	}
 	return e.Proto == AnyProto || e.Proto == int(proto) && e.Lo <= num && num <= e.Hi
@@ -112,18 +112,26 @@ func (c *Config) port(name string) *Port {
 	return nil
 }
 
-// Passes judges one first packet, line by line, as the device would.
-func (c *Config) Passes(port, direction string, src, dst netip.Addr, proto uint8, num, srcPort uint16) bool {
+// Judge says which first packets between two addresses pass, line by line, as the
+// device would.
+func (c *Config) Judge(port, direction string, src, dst netip.Addr) func(proto uint8, num, srcPort uint16) bool {
 	name := *c.port(port).bound(direction)
-	if name == "" {
-		return true
-	}
-	for _, e := range c.list(name).Entries {
-		if e.matches(src, dst, proto, num, srcPort) {
-			return e.Permit
+	var between []Entry
+	if name != "" {
+		for _, e := range c.list(name).Entries {
+			if e.Src.Contains(src) && e.Dst.Contains(dst) {
+				between = append(between, e)
+			}
 		}
 	}
-	return false
+	return func(proto uint8, num, srcPort uint16) bool {
+		for _, e := range between {
+			if e.matches(proto, num, srcPort) {
+				return e.Permit
+			}
+		}
+		return name == ""
+	}
 }
 
 // The device's own refusals.

@@ -17,12 +17,11 @@ import (
 
 func TestConformance(t *testing.T) {
 	drivertest.Run(t, drivertest.Factory{
-		Name: "row device",
-		New:  func(testing.TB) *drivertest.Subject { return subject(rows.NewDevice(3000, "p1", "p2")) },
-		Placements: []drivertest.Placement{drivertest.Quiet(), drivertest.Shared(), drivertest.Leased(), drivertest.Managed(),
-			drivertest.Observed()},
-		World:  policytest.Options{MaxAssets: 5, MaxGroups: 4, MaxPolicies: 6},
-		Budget: map[string]int{"rows": 3},
+		Name:       "row device",
+		New:        func(testing.TB) *drivertest.Subject { return subject(rows.NewDevice(3000, "p1", "p2")) },
+		Placements: []drivertest.Placement{drivertest.Quiet(), drivertest.Shared(), drivertest.Managed()},
+		World:      policytest.Options{MaxAssets: 5, MaxGroups: 4, MaxPolicies: 6},
+		Budget:     map[string]int{"rows": 3},
 	})
 }
 
@@ -49,7 +48,7 @@ func subject(dev *rows.Device) *drivertest.Subject {
 			if err != nil {
 				return err.Error()
 			}
-			all := d().Mutations(s, 3)
+			all := d().Mutations(s, 13)
 			if len(all) == 0 {
 				return "nothing: nothing of ours is there"
 			}
@@ -58,10 +57,10 @@ func subject(dev *rows.Device) *drivertest.Subject {
 			return m.Kind
 		},
 		Fail: dev.Arm, Heal: dev.Heal, Faults: sim.Faults(), Steps: dev.Watch,
-		Passes: func(s driver.State, hook string, src, dst netip.Addr, service uint32, port uint16) bool {
+		Passes: func(s driver.State, hook string, src, dst netip.Addr) func(uint32, uint16) bool {
 			c := s.(*rows.State).Config
-			native := map[string]string{compile.HookInput: rows.In, compile.HookOutput: rows.Out}[hook]
-			return c.Passes("p1", native, src, dst, uint8(service>>16), uint16(service), port)
+			judge := c.Judge("p1", map[string]string{compile.HookInput: rows.In, compile.HookOutput: rows.Out}[hook], src, dst)
+			return func(service uint32, port uint16) bool { return judge(uint8(service>>16), uint16(service), port) }
 		},
 		Mutants: func(s driver.State) []drivertest.Mutant {
 			var out []drivertest.Mutant

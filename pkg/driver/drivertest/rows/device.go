@@ -60,9 +60,8 @@ func (r *Row) String() string {
 	return out
 }
 
-func (m *Match) matches(src, dst netip.Addr, proto uint8, num, srcPort uint16) bool {
-	return between(m.SrcLo, src, m.SrcHi) && between(m.DstLo, dst, m.DstHi) && m.ProtoLo <= proto && proto <= m.ProtoHi &&
-		m.NumLo <= num && num <= m.NumHi && m.SrcPortLo <= srcPort && srcPort <= m.SrcPortHi
+func (m *Match) matches(proto uint8, num, srcPort uint16) bool {
+	return m.ProtoLo <= proto && proto <= m.ProtoHi && m.NumLo <= num && num <= m.NumHi && m.SrcPortLo <= srcPort && srcPort <= m.SrcPortHi
 }
 
 func between(lo, a, hi netip.Addr) bool {
@@ -86,15 +85,24 @@ func (c Config) half() Config {
 	return c
 }
 
-// Passes judges one first packet, row by row, as the device would.
-func (c *Config) Passes(port, direction string, src, dst netip.Addr, proto uint8, num, srcPort uint16) bool {
+// Judge says which first packets between two addresses pass, row by row, as the
+// device would.
+func (c *Config) Judge(port, direction string, src, dst netip.Addr) func(proto uint8, num, srcPort uint16) bool {
+	var deciding []Match
 	for i := range c.Rows {
 		r := &c.Rows[i]
-		if r.Active && r.Port == port && r.Direction == direction && r.matches(src, dst, proto, num, srcPort) {
-			return r.Permit
+		if r.Active && r.Port == port && r.Direction == direction && between(r.SrcLo, src, r.SrcHi) && between(r.DstLo, dst, r.DstHi) {
+			deciding = append(deciding, r.Match)
 		}
 	}
-	return true
+	return func(proto uint8, num, srcPort uint16) bool {
+		for i := range deciding {
+			if m := &deciding[i]; m.matches(proto, num, srcPort) {
+				return m.Permit
+			}
+		}
+		return true
+	}
 }
 
 func (c *Config) row(k Key) *Row {

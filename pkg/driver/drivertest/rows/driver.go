@@ -115,8 +115,12 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 	if now.Fingerprint() != from.Fingerprint() {
 		return fmt.Errorf("%w: port %q is not as it was planned for", driver.ErrMoved, d.port)
 	}
+	steps := d.steps(from, to)
+	if k, taken := d.taken(now.(*State), steps); taken {
+		return fmt.Errorf("%w: somebody took row %d of %s", driver.ErrMoved, k.Index, k.Direction)
+	}
 	first := true
-	for _, s := range d.steps(from, to) {
+	for _, s := range steps {
 		for _, set := range d.sets(s) {
 			err := ctx.Err()
 			if err == nil {
@@ -141,6 +145,17 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 		return fmt.Errorf("port %q does not show the change: a lagging read, or another writer", d.port)
 	}
 	return nil
+}
+
+// taken finds a row of somebody else where one of ours is to be. Such a row means
+// nothing to us, until it is in the way.
+func (d *Driver) taken(now *State, steps []step) (Key, bool) {
+	for _, s := range steps {
+		if r := now.row(s.row.Key); s.action == driver.Add && r != nil && !d.ours(r) {
+			return s.row.Key, true
+		}
+	}
+	return Key{}, false
 }
 
 func refused(err error) bool {

@@ -46,7 +46,7 @@ func subject(dev *rules.Device) *drivertest.Subject {
 		AddRival:   func() { dev.Poke(addRival) },
 		Tamper: func(n int) string {
 			s, _ := d().Read(context.Background())
-			all := d().Mutations(s, 3)
+			all := d().Mutations(s, 13)
 			if len(all) == 0 {
 				return "nothing: nothing of ours is there"
 			}
@@ -55,10 +55,10 @@ func subject(dev *rules.Device) *drivertest.Subject {
 			return m.Kind
 		},
 		Fail: dev.Arm, Heal: dev.Heal, Faults: sim.Faults(), Steps: dev.Watch,
-		Passes: func(s driver.State, hook string, src, dst netip.Addr, service uint32, _ uint16) bool {
+		Passes: func(s driver.State, hook string, src, dst netip.Addr) func(uint32, uint16) bool {
 			c := s.(*rules.State).Config
-			native := map[string]string{compile.HookInput: rules.In, compile.HookOutput: rules.Out}[hook]
-			return c.Passes("p1", native, src, dst, uint8(service>>16), uint16(service))
+			judge := c.Judge("p1", map[string]string{compile.HookInput: rules.In, compile.HookOutput: rules.Out}[hook], src, dst)
+			return func(service uint32, _ uint16) bool { return judge(uint8(service>>16), uint16(service)) }
 		},
 		Mutants: func(s driver.State) []drivertest.Mutant {
 			var out []drivertest.Mutant

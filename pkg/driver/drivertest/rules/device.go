@@ -42,11 +42,6 @@ func (r Rule) compare(o Rule) int {
 		cmp.Compare(r.ProtoLo, o.ProtoLo), cmp.Compare(r.ProtoHi, o.ProtoHi), cmp.Compare(r.Lo, o.Lo), cmp.Compare(r.Hi, o.Hi))
 }
 
-func (r Rule) matches(hook string, src, dst netip.Addr, proto uint8, num uint16) bool {
-	return r.Hook == hook && holds(r.Src, src) && holds(r.Dst, dst) &&
-		r.ProtoLo <= proto && proto <= r.ProtoHi && r.Lo <= num && num <= r.Hi
-}
-
 func holds(r packet.Range, a netip.Addr) bool {
 	return r.From.Is4() == a.Is4() && !a.Less(r.From) && !r.To.Less(a)
 }
@@ -127,8 +122,9 @@ func (c *Config) port(name string) *Port {
 	return nil
 }
 
-// Passes judges one first packet, rule by rule, as the device would.
-func (c *Config) Passes(port, hook string, src, dst netip.Addr, proto uint8, num uint16) bool {
+// Judge says which first packets between two addresses pass, rule by rule, as the
+// device would.
+func (c *Config) Judge(port, hook string, src, dst netip.Addr) func(proto uint8, num uint16) bool {
 	p := c.port(port)
 	judged := slices.ContainsFunc(p.Filters, func(f Filter) bool {
 		if f.Listen {
@@ -136,17 +132,19 @@ func (c *Config) Passes(port, hook string, src, dst netip.Addr, proto uint8, num
 		}
 		return f.Prefix.Contains(src) || f.Prefix.Contains(dst)
 	})
-	if !judged {
-		return true
-	}
+	var between []Rule
 	for _, name := range p.Groups {
 		for _, r := range c.group(name).Rules {
-			if r.matches(hook, src, dst, proto, num) {
-				return true
+			if r.Hook == hook && holds(r.Src, src) && holds(r.Dst, dst) {
+				between = append(between, r)
 			}
 		}
 	}
-	return false
+	return func(proto uint8, num uint16) bool {
+		return !judged || slices.ContainsFunc(between, func(r Rule) bool {
+			return r.ProtoLo <= proto && proto <= r.ProtoHi && r.Lo <= num && num <= r.Hi
+		})
+	}
 }
 
 // The device's own refusals. Each call is carried out as a whole or not at all.

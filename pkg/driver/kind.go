@@ -1,0 +1,17 @@
+package driver
+
+import "bulkhead/pkg/config"
+
+// Kind makes drivers for one kind of device. The list of kinds is handed to those
+// who need it, so that nothing above has to import a driver.
+type Kind struct {
+	Name string
+	// Device names what a point shares with others: points with one name are
+	// planned and applied together.
+	Device func(p *config.Point) string
+	// Open makes the driver of one device.
+	Open func(site string, points []config.Point) (Driver, error)
+	// Netns gives the network namespace whose routes and addresses the point has;
+	// ok is false for devices that have none.
+	Netns func(p *config.Point) (ns string, ok bool)
+}

@@ -103,17 +103,21 @@ func (p *Point) FailsafeServices(h Header) packet.Services {
 // given source ports: whatever protocols of it use all of those ports.
 func (f *Failsafe) answers(lo, hi uint16) packet.Services {
 	out := Replies(f.Services)
-	for proto := range 256 {
-		if !packet.HasPorts(uint8(proto)) {
-			whole := packet.Services{{Lo: uint32(proto) << 16, Hi: uint32(proto)<<16 | 0xffff}}
-			if !packet.IsICMP(uint8(proto)) {
-				out = out.Union(whole.Intersect(f.Services))
+	next := uint32(0)
+	for _, span := range f.Services {
+		for proto := max(next, span.Lo>>16); proto <= span.Hi>>16; proto++ {
+			next = proto + 1
+			whole := packet.Services{{Lo: proto << 16, Hi: proto<<16 | 0xffff}}
+			if !packet.HasPorts(uint8(proto)) {
+				if !packet.IsICMP(uint8(proto)) {
+					out = out.Union(whole.Intersect(f.Services))
+				}
+				continue
 			}
-			continue
-		}
-		ports := packet.Services{{Lo: packet.Point(uint8(proto), lo), Hi: packet.Point(uint8(proto), hi)}}
-		if ports.Subtract(f.Services).IsEmpty() {
-			out = out.Union(packet.Services{{Lo: uint32(proto) << 16, Hi: uint32(proto)<<16 | 0xffff}})
+			ports := packet.Services{{Lo: packet.Point(uint8(proto), lo), Hi: packet.Point(uint8(proto), hi)}}
+			if ports.Subtract(f.Services).IsEmpty() {
+				out = out.Union(whole)
+			}
 		}
 	}
 	return out
@@ -137,10 +141,8 @@ type Spoof struct {
 
 // spoofExempt are sources that every zone may use: the link-local prefixes and
 // the unspecified addresses.
-func spoofExempt() packet.Addrs {
-	return packet.AddrsOf(netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fe80::/10"),
-		netip.MustParsePrefix("0.0.0.0/32"), netip.MustParsePrefix("::/128"))
-}
+var spoofExempt = packet.AddrsOf(netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fe80::/10"),
+	netip.MustParsePrefix("0.0.0.0/32"), netip.MustParsePrefix("::/128"))
 
 // ZoneOf finds the zone that holds an interface; nil if none does.
 func (p *Point) ZoneOf(iface string) *Zone {
@@ -192,7 +194,7 @@ func (p *Point) owners(src netip.Addr) []*Zone {
 // CheckSpoof judges the source of a packet that comes in by an interface.
 func (p *Point) CheckSpoof(iface string, src netip.Addr) Spoof {
 	ok := Spoof{Action: SpoofOff}
-	if !p.Transit || spoofExempt().Contains(src) {
+	if !p.Transit || spoofExempt.Contains(src) {
 		return ok
 	}
 	in := p.ZoneOf(iface)

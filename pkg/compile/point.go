@@ -92,9 +92,9 @@ const (
 
 // Multicast is every group address and the limited broadcast: what an endpoint
 // receives without owning the address.
-func Multicast() packet.Addrs {
-	return packet.AddrsOf(netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"), netip.MustParsePrefix("ff00::/8"))
-}
+func Multicast() packet.Addrs { return multicast }
+
+var multicast = packet.AddrsOf(netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("255.255.255.255/32"), netip.MustParsePrefix("ff00::/8"))
 
 // Sees reports whether the point judges a packet with this header at the hook.
 // What an endpoint does not judge passes: it is none of its business.
@@ -107,15 +107,12 @@ func (p *Point) Sees(hook string, src, dst netip.Addr) bool {
 
 // ICMPErrors lists the ICMP and ICMPv6 messages that report about other packets
 // (RFC 792, RFC 4443).
-func ICMPErrors() packet.Services {
-	var out []packet.Span
-	for _, t := range []uint32{3, 4, 5, 11, 12} {
-		out = append(out, packet.Span{Lo: 1<<16 | t<<8, Hi: 1<<16 | t<<8 | 0xff})
-	}
-	for t := uint32(1); t <= 4; t++ {
-		out = append(out, packet.Span{Lo: 58<<16 | t<<8, Hi: 58<<16 | t<<8 | 0xff})
-	}
-	return packet.Spans(out)
+func ICMPErrors() packet.Services { return icmpErrors }
+
+var icmpErrors = packet.Services{
+	{Lo: 1<<16 | 3<<8, Hi: 1<<16 | 5<<8 | 0xff},
+	{Lo: 1<<16 | 11<<8, Hi: 1<<16 | 12<<8 | 0xff},
+	{Lo: 58<<16 | 1<<8, Hi: 58<<16 | 4<<8 | 0xff},
 }
 
 // Replies gives the replies to the queries in s (RFC 792, RFC 4443).

@@ -89,9 +89,11 @@ func differs(m *compile.Matrix, at []*compile.Point, rel *driver.Relation, run [
 				continue
 			}
 			want, got := e.Permit(a.expected, b.expected), rel.Permit(a.decoded, b.decoded)
+			in := occurs(s.Tracking, a.addrs.First().Is4())
 			if rel.Domain != nil {
-				want, got = want.Intersect(rel.Domain), got.Intersect(rel.Domain)
+				in = in.Intersect(rel.Domain)
 			}
+			want, got = want.Intersect(in), got.Intersect(in)
 			most, least := want, want
 			for _, x := range boxes {
 				if !x.Src.Contains(a.addrs.First()) || !x.Dst.Contains(b.addrs.First()) {
@@ -114,6 +116,29 @@ func differs(m *compile.Matrix, at []*compile.Point, rel *driver.Relation, run [
 		}
 	}
 	return ""
+}
+
+// occurs gives the services that packets of a family can have in a tracking
+// situation: an ICMP message that is no query of the family opens no flow that could have later packets (RFC 792,
+// RFC 4443, RFC 4620), and no helper expects one.
+func occurs(t driver.Tracking, four bool) packet.Services {
+	all := packet.AllServices()
+	if t == driver.TrackNew || t == driver.TrackUntracked {
+		return all
+	}
+	var queries []packet.Span
+	ids := []uint32{58<<8 | 128, 58<<8 | 139}
+	if four {
+		ids = []uint32{1<<8 | 8, 1<<8 | 13, 1<<8 | 15, 1<<8 | 17}
+	}
+	for _, q := range ids {
+		queries = append(queries, packet.Span{Lo: q << 8, Hi: q<<8 | 0xff})
+	}
+	none := all.Subtract(packet.Services{{Lo: 1 << 16, Hi: 1<<16 | 0xffff}, {Lo: 58 << 16, Hi: 58<<16 | 0xffff}})
+	if t == driver.TrackRelated {
+		return none
+	}
+	return none.Union(packet.Spans(queries))
 }
 
 func why(rel *driver.Relation, src, dst packet.Addrs, services packet.Services) string {

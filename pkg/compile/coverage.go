@@ -14,6 +14,9 @@ import (
 // it does not, why.
 func (p *Point) Covers(src, dst netip.Addr) (bool, string) {
 	sees, why := p.onPath(src, dst)
+	if sees && p.Unsure != "" {
+		return false, fmt.Sprintf("point %s %s", p.Name, p.Unsure)
+	}
 	if sees && p.Mode == policy.Observe {
 		return false, fmt.Sprintf("point %s only observes", p.Name)
 	}
@@ -141,13 +144,11 @@ func (m *Matrix) uncovered(rows map[string]*Uncovered, points []Point, s, d pack
 	if len(by) > 0 {
 		return
 	}
-	if src == dst {
-		dst = lastAddr(d.Addrs)
-	}
 	key := fmt.Sprint(why, from, to, denied)
 	u := rows[key]
 	if u == nil {
-		u = &Uncovered{Reason: why, Services: denied.Text(), From: from, To: to, Src: src, Dst: dst, Service: denied[0].Lo}
+		u = &Uncovered{Reason: why, Services: denied.Text(), From: from, To: to, Service: denied.Example()}
+		u.Src, u.Dst = twoOf(s.Addrs, d.Addrs)
 		rows[key] = u
 	}
 	u.Pairs++
@@ -155,9 +156,16 @@ func (m *Matrix) uncovered(rows map[string]*Uncovered, points []Point, s, d pack
 
 func loopback(a netip.Addr) bool { return a.IsLoopback() }
 
-func lastAddr(a packet.Addrs) netip.Addr {
-	runs := a.Runs()
-	return runs[len(runs)-1].To
+// twoOf picks two addresses that differ, as people like to read them.
+func twoOf(srcs, dsts packet.Addrs) (src, dst netip.Addr) {
+	for _, src = range srcs.Examples() {
+		for _, dst = range dsts.Examples() {
+			if src != dst {
+				return src, dst
+			}
+		}
+	}
+	return src, dst
 }
 
 // named gives the groups of a class that a site names, without the built-in ones.

@@ -67,6 +67,9 @@ type Point struct {
 	Failsafe    []Failsafe
 	Off         map[string]bool // essential traffic that the site switched off
 	DHCPServers packet.Addrs
+	// Unsure says why nothing can be counted on at the point ("is unreachable", "is
+	// not proved"); "" where it does its work.
+	Unsure string
 	// Learn is how long a first enforcement observes before it drops.
 	Learn time.Duration
 }

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"net/netip"
 	"sort"
 
 	"bulkhead/pkg/packet"
@@ -52,11 +51,11 @@ func (r rect) subtract(o rect) []rect {
 // a port of TCP before a bare protocol number, an address that a machine can
 // have before 0.0.0.0.
 func witnessOf(rects []rect, svc packet.Services) Witness {
-	point := readable(svc)
+	point := svc.Example()
 	var second Witness
 	for _, r := range rects {
-		for _, s := range candidates(r.src) {
-			for _, d := range candidates(r.dst) {
+		for _, s := range r.src.Examples() {
+			for _, d := range r.dst.Examples() {
 				if s == d {
 					continue
 				}
@@ -71,48 +70,6 @@ func witnessOf(rects []rect, svc packet.Services) Witness {
 		}
 	}
 	return second
-}
-
-// strangers are the addresses of documentation (RFC 5737, RFC 3849): they stand
-// for anybody.
-func strangers() []netip.Addr {
-	return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8:ffff::1"), netip.MustParseAddr("2001:db8:ffff::2")}
-}
-
-// candidates lists some addresses of a set, the most readable first: of a large
-// set a stranger, and always both of its ends.
-func candidates(a packet.Addrs) []netip.Addr {
-	var out []netip.Addr
-	for _, s := range strangers() {
-		if a.Contains(s) {
-			out = append(out, s)
-		}
-	}
-	runs := a.Runs()
-	first, last := runs[0].From, runs[len(runs)-1].To
-	if next := first.Next(); a.Contains(next) && netip.PrefixFrom(first, first.BitLen()-2).Masked().Addr() == first {
-		out = append(out, next) // the first address of a network is seldom a machine's
-	}
-	if len(runs) > 1 {
-		out = append(out, runs[1].From)
-	}
-	return append(out, first, last)
-}
-
-// readable picks a point of a set of services.
-func readable(svc packet.Services) uint32 {
-	for _, best := range []uint32{packet.Point(6, 443), packet.Point(6, 80)} {
-		if svc.Contains(best) {
-			return best
-		}
-	}
-	for _, proto := range []uint8{6, 17} {
-		in := svc.Intersect(packet.Services{{Lo: packet.Point(proto, 1), Hi: packet.Point(proto, 65535)}})
-		if len(in) > 0 {
-			return in[0].Lo
-		}
-	}
-	return svc[0].Lo
 }
 
 // mergeRects joins rectangles with an equal side. The result covers the same

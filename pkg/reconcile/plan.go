@@ -62,7 +62,7 @@ func (s *Site) RunOnce(ctx context.Context, devices []*Device, opt Options) (*Re
 	return r, nil
 }
 
-// effective leaves out points that cannot be counted on.
+// effective notes at each point whether it can be counted on.
 func (s *Site) effective(all []compile.Point, p *plan.Plan) []compile.Point {
 	var out []compile.Point
 	for _, pt := range all {
@@ -73,9 +73,15 @@ func (s *Site) effective(all []compile.Point, p *plan.Plan) []compile.Point {
 			out = append(out, pt)
 			continue
 		}
-		if p.Points[i].Status != plan.Unreachable && p.Points[i].Status != plan.Refused && (p.Points[i].After == nil || p.Points[i].After.Proved) {
-			out = append(out, pt)
+		switch row := &p.Points[i]; {
+		case row.Status == plan.Unreachable:
+			pt.Unsure = "could not be read"
+		case row.Status == plan.Refused:
+			pt.Unsure = "cannot express what policy says"
+		case row.After != nil && !row.After.Proved:
+			pt.Unsure = "is not proved"
 		}
+		out = append(out, pt)
 	}
 	return out
 }

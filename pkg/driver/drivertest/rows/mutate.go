@@ -52,6 +52,7 @@ func (d *Driver) Mutations(s driver.State, stride int) []Mutation {
 			}
 		}
 		edit("drop the IPv6 half", slices.DeleteFunc(slices.Clone(mine), func(r Row) bool { return !r.SrcLo.Is4() }))
+		edit("drop what looks at source ports", slices.DeleteFunc(slices.Clone(mine), func(r Row) bool { return r.SrcPortLo != 0 || r.SrcPortHi != 65535 }))
 		edit("default allow", slices.DeleteFunc(slices.Clone(mine), func(r Row) bool { return !r.Permit }))
 	}
 	return out

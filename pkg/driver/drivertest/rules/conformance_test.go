@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"bulkhead/pkg/compile"
@@ -18,6 +19,19 @@ import (
 
 func TestConformance(t *testing.T) {
 	drivertest.Run(t, factory(800))
+}
+
+// Where old and new rules do not fit into one group together, the new ones are
+// filled into another, and both are on the port for a moment.
+func TestConformanceInLittleRoom(t *testing.T) {
+	f := factory(200)
+	f.Placements = f.Placements[:1]
+	for _, c := range drivertest.Checks() {
+		switch name, _, _ := strings.Cut(c.Name, " "); name {
+		case "Story", "FailedWriteShowsTheTruth", "HalfAChangeCanBeUndone", "RemovalLeavesNothing":
+			t.Run(name, func(t *testing.T) { c.Run(t, &f) })
+		}
+	}
 }
 
 func factory(limit int) drivertest.Factory {

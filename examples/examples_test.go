@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"bulkhead/drivers"
 	"bulkhead/pkg/reconcile"
 )
 
@@ -17,7 +18,7 @@ func load(t *testing.T, name string, now time.Time) *reconcile.Site {
 	if err := Write(name, dir); err != nil {
 		t.Fatal(err)
 	}
-	s, diags, err := reconcile.Load(t.Context(), dir, now, nil, false)
+	s, diags, err := reconcile.Load(t.Context(), dir, now, drivers.Kinds(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"bulkhead/drivers"
 	"bulkhead/examples"
 	"bulkhead/pkg/lab"
 	"bulkhead/pkg/reconcile"
@@ -81,7 +82,7 @@ func (d *demo) edit(file, old, with string) error {
 
 // load works the site out as it is now.
 func (d *demo) load(ctx context.Context) error {
-	s, diags, err := reconcile.Load(ctx, d.siteDir(), time.Now(), nil, false)
+	s, diags, err := reconcile.Load(ctx, d.siteDir(), time.Now(), drivers.Kinds(), false)
 	if err != nil {
 		return err
 	}

@@ -222,11 +222,6 @@ func l4(name string, proto uint8) frag {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}}}}
 }
 
-func notL4(name string, proto uint8) frag {
-	return frag{"meta l4proto != " + name, []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{proto}}}}
-}
-
 func port(l load, v uint16) frag {
 	return frag{fmt.Sprintf("%s %d", l.text, v), append(l.make(1), &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: big16(v)[:2]})}
 }

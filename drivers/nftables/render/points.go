@@ -74,10 +74,12 @@ func stateChains(p *compile.Point) []*chain {
 		add(limited(), logged("bulkhead "+p.Name+" deny "))
 	// A flow that was there before the rules may have been seen first from its
 	// server's side: by these rules, or by tracking alone, which begins a moment before
-	// a new table's rules do. TCP tells a beginning; other protocols do not.
+	// a new table's rules do. TCP tells a beginning from a middle, so that its flows
+	// can be found again while the point drops; UDP does not, so that only a point
+	// that drops nothing yet may take a datagram for an answer.
 	tracked := ctState("established,new", stateEstablished|stateNew)
 	tcpEarly := []frag{tracked, notSYN(), goTo(pickup)}
-	early := []frag{tracked, notL4("tcp", unix.IPPROTO_TCP), goTo(pickup)}
+	udpEarly := []frag{tracked, l4("udp", unix.IPPROTO_UDP), goTo(pickup)}
 	judged := newChain(judge).
 		add(jump(chainJudge)).
 		add(in(setPermit, false, metaMark), goTo(chainPermit)).
@@ -90,12 +92,12 @@ func stateChains(p *compile.Point) []*chain {
 		add(l4("icmp", unix.IPPROTO_ICMP), goTo(judge)).
 		add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(judge))
 	if observe {
-		judged.add(tcpEarly...).add(early...)
+		judged.add(tcpEarly...).add(udpEarly...)
 		denied.add(goTo(chainPass))
 		badState.addNamed("would be dropped: fits no flow", counted(), accept())
 	} else {
-		window := in(pointChain(setPickup, p.Name), false, metaNfproto)
-		judged.add(append([]frag{window}, tcpEarly...)...).add(append([]frag{window}, early...)...)
+		judged.add(append([]frag{in(pointChain(setPickup, p.Name), false, metaNfproto)}, tcpEarly...)...)
+		judged.add(append([]frag{in(pointChain(setLearning, p.Name), false, metaNfproto)}, udpEarly...)...)
 		denied.add(in(pointChain(setLearning, p.Name), false, metaNfproto), goTo(chainPass))
 		denied.add(drop())
 		badState.add(in(pointChain(setLearning, p.Name), false, metaNfproto), accept())

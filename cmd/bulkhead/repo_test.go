@@ -74,3 +74,21 @@ func TestNoSkips(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Every package is in one of the Makefile's two lists, or its tests never run.
+func TestMakefileRunsEveryPackage(t *testing.T) {
+	b, err := os.ReadFile("../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range packages(t) {
+		parts := strings.Split(strings.TrimPrefix(p.ImportPath, "bulkhead/"), "/")
+		top := "./" + parts[0] + "/..."
+		if parts[0] == "pkg" {
+			top = "./pkg/" + parts[1] + "/..."
+		}
+		if !strings.Contains(string(b), top) {
+			t.Errorf("the Makefile does not run the tests of %s", p.ImportPath)
+		}
+	}
+}

@@ -293,3 +293,43 @@ func mustBeEquivalent(t *rapid.T, w *policy.World, want driver.Desired, dec *dri
 		}
 	}
 }
+
+// A ruleset that lost everything that looks at source ports tells no two of them
+// apart, and must not be proved for it: what answers a failsafe flow or a DHCP
+// client would be dropped.
+func TestLostSourcePortRulesAreFound(t *testing.T) {
+	world := permits()
+	world.Now = policytest.Epoch
+	for name, lose := range map[string]func(tb *ruleset.Table){
+		"failsafe": func(tb *ruleset.Table) {
+			for _, c := range []string{"failsafe", "failsafe_untracked"} {
+				ch := tb.Chain(c)
+				ch.Rules = slices.DeleteFunc(ch.Rules, func(r ruleset.Rule) bool { return strings.Contains(r.Text, "@fs_port") })
+			}
+		},
+		"dhcp": func(tb *ruleset.Table) {
+			for _, c := range []string{"input_host-1", "output_host-1"} {
+				ch := tb.Chain(c)
+				ch.Rules = slices.DeleteFunc(ch.Rules, func(r ruleset.Rule) bool { return strings.Contains(r.Text, "udp sport") })
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := nftables.New(nftables.Options{Site: "test"})
+			point := host(policy.Enforce)
+			point.Failsafe = point.Failsafe[:1]
+			want := desired(t, world, []compile.Point{point})
+			r, err := d.Render(want, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustProve(t, d, want, r.State)
+			broken := copyTable(r.State.(*nftables.State).Table())
+			lose(broken)
+			res := proveState(t, d, want, &nftables.State{Site: "test", Ruleset: &ruleset.Ruleset{Tables: []ruleset.Table{*broken}}})
+			if res.Proved || len(res.Wrong) == 0 {
+				t.Errorf("proved without the rules: %+v", res)
+			}
+		})
+	}
+}

@@ -6,12 +6,21 @@ import (
 	"slices"
 
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
 )
 
 // desired is what the points of a device must enforce together.
 func (s *Site) desired(d *Device, points []compile.Point, enforced map[string]bool) driver.Desired {
-	want := driver.Desired{Site: s.Config.Settings.Name, Points: points, Now: s.Now, Enforced: enforced, Budget: budget(d)}
+	want := driver.Desired{Site: s.Config.Settings.Name, Points: points, Now: s.Now, Enforced: enforced, Budget: budget(d), Inexact: map[string]driver.Inexact{}}
+	for _, c := range d.Config {
+		switch c.OnInexact {
+		case config.Narrow:
+			want.Inexact[c.Name] = driver.Narrow
+		case config.Widen:
+			want.Inexact[c.Name] = driver.Widen
+		}
+	}
 	if len(points) > 0 {
 		want.View = compile.NewView(s.Matrix, points)
 	}

@@ -34,7 +34,7 @@ type bench struct {
 
 func newBench(t testing.TB, f *Factory) *bench {
 	t.Helper()
-	return &bench{f: f, s: f.New(t), looks: 60}
+	return &bench{f: f, s: f.New(t), looks: 32}
 }
 
 func (b *bench) read(t tb) driver.State {

@@ -20,11 +20,11 @@ func checkEmpty(t testing.TB, f *Factory) {
 	for i, p := range f.Placements {
 		b := newBench(t, f)
 		b.looks = 10
-		isolations := []policy.Isolation{policy.IsolateBoth, policy.IsolateNone}
+		isolations, cases := []policy.Isolation{policy.IsolateBoth, policy.IsolateNone}, empties()
 		if i > 0 {
-			isolations = isolations[:1]
+			isolations, cases = isolations[:1], cases[:6]
 		}
-		for _, c := range empties() {
+		for _, c := range cases {
 			for _, isolate := range isolations {
 				b.empty(t, p, c, isolate)
 			}

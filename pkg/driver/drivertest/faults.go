@@ -149,7 +149,7 @@ const fewLooks = 4
 // failures picks the places at which to break a change with n writes: all
 // of them, or some, evenly spread.
 func failures(n int) []int {
-	const most = 8
+	const most = 5
 	var out []int
 	for k := 0; k < n; k += 1 + n/most {
 		out = append(out, k)

@@ -11,13 +11,27 @@ import (
 // story is what happens to a site in the course of a year. Each step is one that
 // has gone wrong somewhere.
 func story() []step {
-	s := office()
-	protects := web()
-	var out []step
-	then := func(says string, f func()) {
-		f()
-		out = append(out, step{says, s.clone(), protects})
-	}
+	t := &teller{s: office(), protects: web()}
+	t.policies()
+	t.assets()
+	return t.out
+}
+
+// teller tells a story step by step.
+type teller struct {
+	s        *site
+	protects packet.Addrs
+	out      []step
+}
+
+func (t *teller) then(says string, f func()) {
+	f()
+	t.out = append(t.out, step{says, t.s.clone(), t.protects})
+}
+
+// policies is the first half: what is said about the same machines changes.
+func (t *teller) policies() {
+	s, then := t.s, t.then
 	then("nothing is isolated and nothing is said: everything passes", func() {
 		s.group(policy.Group{Name: "web", Members: []string{"web-1"}})
 	})
@@ -52,24 +66,28 @@ func story() []step {
 		s.edit("no-ssh", func(p *policy.Policy) { p.Order = 1 })
 	})
 	then("the broad permission is withdrawn", func() { delete(s.policies, "all"); delete(s.policies, "no-ssh") })
+}
+
+// assets is the second half: the machines change.
+func (t *teller) assets() {
+	s, then := t.s, t.then
 	then("a second web server is protected", func() {
 		s.asset("web-2", "10.0.0.11", "2001:db8::11")
 		s.group(policy.Group{Name: "web", Members: []string{"web-1", "web-2"}, Isolate: policy.IsolateBoth})
-		protects = protects.Union(Addrs("10.0.0.11", "2001:db8::11"))
+		t.protects = t.protects.Union(Addrs("10.0.0.11", "2001:db8::11"))
 	})
 	then("the first one is taken away", func() {
 		s.group(policy.Group{Name: "web", Members: []string{"web-2"}, Isolate: policy.IsolateBoth})
-		protects = Addrs("10.0.0.11", "2001:db8::11")
+		t.protects = Addrs("10.0.0.11", "2001:db8::11")
 	})
 	then("the whole site is isolated", func() { s.group(policy.Group{Name: policy.GroupAny, Isolate: policy.IsolateBoth}) })
 	then("and opened again", func() { s.group(policy.Group{Name: policy.GroupAny, Isolate: policy.IsolateNone}) })
 	then("web answers but does not ask", func() { delete(s.policies, "db") })
-	then("nothing is left to protect", func() { protects = packet.Addrs{} })
+	then("nothing is left to protect", func() { t.protects = packet.Addrs{} })
 	then("and the first server comes back", func() {
 		s.group(policy.Group{Name: "web", Members: []string{"web-1", "web-2"}, Isolate: policy.IsolateBoth})
-		protects = web()
+		t.protects = web()
 	})
-	return out
 }
 
 // chapter gives one step by what it says; the words are those of story.

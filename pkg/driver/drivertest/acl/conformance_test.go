@@ -63,7 +63,7 @@ func subject(dev *acl.Device) *drivertest.Subject {
 		},
 		Mutants: func(s driver.State) []drivertest.Mutant {
 			var out []drivertest.Mutant
-			for _, m := range d().Mutations(s, 31) {
+			for _, m := range d().Mutations(s, 61) {
 				out = append(out, drivertest.Mutant{Kind: m.Kind, State: m.State})
 			}
 			return out

@@ -64,7 +64,7 @@ func subject(dev *rows.Device) *drivertest.Subject {
 		},
 		Mutants: func(s driver.State) []drivertest.Mutant {
 			var out []drivertest.Mutant
-			for _, m := range d().Mutations(s, 7) {
+			for _, m := range d().Mutations(s, 17) {
 				out = append(out, drivertest.Mutant{Kind: m.Kind, State: m.State})
 			}
 			return out

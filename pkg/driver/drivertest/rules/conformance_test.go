@@ -76,7 +76,7 @@ func subject(dev *rules.Device) *drivertest.Subject {
 		},
 		Mutants: func(s driver.State) []drivertest.Mutant {
 			var out []drivertest.Mutant
-			for _, m := range d().Mutations(s, 5) {
+			for _, m := range d().Mutations(s, 9) {
 				out = append(out, drivertest.Mutant{Kind: m.Kind, State: m.State})
 			}
 			return out

@@ -23,7 +23,7 @@ func TestConformance(t *testing.T) {
 		New:        newSubject,
 		Placements: []drivertest.Placement{drivertest.Quiet(), drivertest.Gateway("eth1", "eth0")},
 		World:      policytest.Options{MaxAssets: 3, MaxGroups: 3, MaxPolicies: 3, NoTimed: true},
-		Random:     3,
+		Random:     max(1, 3/slower),
 		Budget:     map[string]int{"elements": 3},
 	})
 }

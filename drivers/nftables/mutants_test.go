@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,7 +27,11 @@ func lightly(t *testing.T, checks string, f func(*rapid.T)) {
 	t.Helper()
 	old := flag.Lookup("rapid.checks").Value.String()
 	if old == "100" { // nobody asked for another number
-		if err := flag.Set("rapid.checks", checks); err != nil {
+		n, err := strconv.Atoi(checks)
+		if err == nil {
+			err = flag.Set("rapid.checks", strconv.Itoa(max(2, n/slower)))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 		defer flag.Set("rapid.checks", old)

@@ -1,0 +1,5 @@
+//go:build !race
+
+package nftables_test
+
+const slower = 1

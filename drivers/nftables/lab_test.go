@@ -90,15 +90,24 @@ func (b *bench) conntrack(args ...string) string {
 	return out.String()
 }
 
-// apply makes the gateway enforce a world, proved before and after.
-func (b *bench) apply(t interface {
+type fataler interface {
 	Fatal(...any)
 	Fatalf(string, ...any)
-}, w *policy.World) driver.Desired {
-	ctx := context.Background()
+}
+
+// apply makes the gateway enforce a world, proved before and after.
+func (b *bench) apply(t fataler, w *policy.World) driver.Desired {
+	want, state := b.render(t, w)
+	mustProve(t, b.driver, want, state)
+	b.change(t, w)
+	b.prove(t, want)
+	return want
+}
+
+func (b *bench) render(t fataler, w *policy.World) (driver.Desired, driver.State) {
 	want := desired(t, w, []compile.Point{b.point})
 	want.Site, want.Enforced = "lab", b.done
-	have, err := b.driver.Read(ctx)
+	have, err := b.driver.Read(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,21 +115,34 @@ func (b *bench) apply(t interface {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mustProve(t, b.driver, want, r.State)
-	ch, err := b.driver.Diff(have, r.State)
+	return want, r.State
+}
+
+// change is apply without the proofs, for tests of what happens within a time:
+// proofs take as long as the machine likes.
+func (b *bench) change(t fataler, w *policy.World) driver.Desired {
+	want, state := b.render(t, w)
+	have, err := b.driver.Read(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.driver.Apply(ctx, ch); err != nil {
+	ch, err := b.driver.Diff(have, state)
+	if err != nil {
 		t.Fatal(err)
 	}
-	now, err := b.driver.Read(ctx)
+	if err := b.driver.Apply(context.Background(), ch); err != nil {
+		t.Fatal(err)
+	}
+	b.done[b.point.Name] = true
+	return want
+}
+
+func (b *bench) prove(t fataler, want driver.Desired) {
+	now, err := b.driver.Read(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	mustProve(t, b.driver, want, now)
-	b.done["gw"] = true
-	return want
 }
 
 // permits builds a world in which only the given rules permit anything.

@@ -60,14 +60,15 @@ func TestLiveFlowThroughPolicyChange(t *testing.T) {
 // tracked, and ends what it denies when learning is over.
 func TestLiveFlowThroughFirstEnforcement(t *testing.T) {
 	b := newBench(t)
-	b.point.Learn = 1500 * time.Millisecond
+	b.point.Learn = 3 * time.Second
 	good, bad := b.flow("a2", "b3", "10.0.1.3", 80), b.flow("a5", "b3", "10.0.1.3", 80)
-	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80)))
+	want := b.change(t, permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80)))
 	b.mustLive(good, "while it learns")
 	b.mustLive(bad, "while it only observes")
-	time.Sleep(1700 * time.Millisecond)
+	time.Sleep(b.point.Learn)
 	b.mustLive(good, "permitted, first seen from its server's side")
 	b.mustStop(bad, "denied, after learning")
+	b.prove(t, want)
 	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80), let("10.0.0.2", "10.0.1.3", 6, 443, 443)))
 	b.mustLive(good, "after a later change that does not concern it")
 	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 6, 443, 443)))
@@ -78,12 +79,12 @@ func TestLiveFlowThroughFirstEnforcement(t *testing.T) {
 // from its server's side: it goes on all the same.
 func TestLiveFlowTrackedBeforeFirstEnforcement(t *testing.T) {
 	b := newBench(t)
-	b.point.Learn = 1200 * time.Millisecond
+	b.point.Learn = 2 * time.Second
 	good, bad := b.flow("a2", "b3", "10.0.1.3", 80), b.flow("a5", "b3", "10.0.1.3", 80)
 	b.nft("table inet early { chain f { type filter hook forward priority 5; ct state new counter; }\n}")
 	b.mustLive(good, "tracked, and nothing enforced")
-	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80)))
-	time.Sleep(1400 * time.Millisecond)
+	b.change(t, permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80)))
+	time.Sleep(b.point.Learn + 200*time.Millisecond)
 	b.mustLive(good, "permitted, and tracked from its server's side before the rules came")
 	b.mustStop(bad, "denied")
 }
@@ -182,8 +183,8 @@ func TestLiveUDPFlowThroughFirstEnforcement(t *testing.T) {
 		return f
 	}
 	good, bad := open("a2"), open("a5")
-	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 17, 80, 80)))
-	time.Sleep(1700 * time.Millisecond)
+	b.change(t, permits(let("10.0.0.2", "10.0.1.3", 17, 80, 80)))
+	time.Sleep(b.point.Learn + 200*time.Millisecond)
 	b.mustLive(good, "permitted, seen first from its server's side")
 	b.mustStop(bad, "denied, after learning")
 }

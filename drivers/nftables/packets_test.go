@@ -211,8 +211,8 @@ func TestFailsafeWithFullConnectionTable(t *testing.T) {
 func TestTimedAllowEndsByItself(t *testing.T) {
 	b := newBench(t)
 	rule := let("10.0.0.2", "10.0.1.3", 6, 80, 80)
-	rule.Expires = time.Now().Add(2500 * time.Millisecond)
-	b.apply(t, permits(rule, let("10.0.0.5", "10.0.1.3", 6, 80, 80)))
+	rule.Expires = time.Now().Add(5 * time.Second)
+	b.change(t, permits(rule, let("10.0.0.5", "10.0.1.3", 6, 80, 80)))
 	timed, other := b.flow("a2", "b3", "10.0.1.3", 80), b.flow("a5", "b3", "10.0.1.3", 80)
 	b.mustLive(timed, "before its end")
 	time.Sleep(time.Until(rule.Expires) + 200*time.Millisecond)

@@ -39,7 +39,7 @@ func TestElementText(t *testing.T) {
 			{Key: be(0xff000000), Data: host(3)}}},
 		"0x1-0x2, 0x7-0xffffffff": {TypeText: "type mark", Flags: SetInterval, Elements: []Element{
 			{Key: be(1)}, {Key: be(3), Flags: ElemIntervalEnd}, {Key: be(7)}}},
-		"ipv4 timeout 60s, ipv6 timeout 1s500ms": {TypeText: "type nf_proto", Flags: SetTimeout, Elements: []Element{
+		"ipv4 timeout 1m, ipv6 timeout 1s500ms": {TypeText: "type nf_proto", Flags: SetTimeout, Elements: []Element{
 			{Key: []byte{2}, Timeout: time.Minute}, {Key: []byte{10}, Timeout: 1500 * time.Millisecond}}},
 		"0x5 counter packets 1 bytes 60 : goto eval": {TypeText: "type mark : verdict", Elements: []Element{
 			{Key: host(5), HasCounter: true, Packets: 1, Bytes: 60, Verdict: &Verdict{Code: -4, Chain: "eval"}}}},
@@ -79,7 +79,7 @@ func TestTableText(t *testing.T) {
 		type mark
 		flags dynamic,timeout
 		size 9
-		timeout 3600s
+		timeout 1h
 		counter
 		elements = {
 			0x1,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bulkhead/drivers/nftables/kernel"
+	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/pkg/driver"
 )
@@ -162,10 +163,7 @@ func sameElement(a, b *ruleset.Element) bool {
 func (d *delta) holdFlows() {
 	changes := false
 	for _, e := range d.elements {
-		switch e.set.Name {
-		case "host4", "host6", "net4", "net6", "pair", "svc", "svcr", "proto", "rest":
-			changes = true
-		}
+		changes = changes || render.Judges(e.set.Name)
 	}
 	if changes {
 		d.hold = permitKeys(d.have)

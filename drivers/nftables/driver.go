@@ -13,6 +13,7 @@ import (
 	"bulkhead/drivers/nftables/kernel"
 	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 )
@@ -23,6 +24,7 @@ type Driver struct {
 	netns string
 	// interfaces are those that the points' zones name; the proof tells them apart.
 	interfaces []string
+	bounds     compile.Bounds
 }
 
 // Options say where and for what site a driver works.
@@ -30,13 +32,18 @@ type Options struct {
 	Site       string
 	Netns      string   // name or path; "" is where this process runs
 	Interfaces []string // named by zones
+	// Bounds of the lookup tables; the zero value stands for compile.DefaultBounds.
+	Bounds compile.Bounds
 }
 
 // New makes a driver. Nothing is opened before it is used.
 func New(o Options) *Driver {
 	ifs := slices.Clone(o.Interfaces)
 	slices.Sort(ifs)
-	return &Driver{site: o.Site, netns: o.Netns, interfaces: slices.Compact(ifs)}
+	if o.Bounds == (compile.Bounds{}) {
+		o.Bounds = compile.DefaultBounds()
+	}
+	return &Driver{site: o.Site, netns: o.Netns, interfaces: slices.Compact(ifs), bounds: o.Bounds}
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -99,7 +106,7 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	if err != nil {
 		return nil, err
 	}
-	t, err := render.Table(want, h.Table())
+	t, err := render.Table(want, h.Table(), d.bounds)
 	if err != nil {
 		return nil, err
 	}

@@ -95,7 +95,7 @@ func TestRenderedIsProved(t *testing.T) {
 		w := policytest.World(t, policytest.Options{})
 		mode := rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Observe}).Draw(t, "point mode")
 		ps := rapid.SampledFrom([][]compile.Point{{gateway(mode)}, {host(mode)}, {gateway(mode), host(mode)}}).Draw(t, "points")
-		d := nftables.New(nftables.Options{Site: "test", Interfaces: ifaces})
+		d := nftables.New(nftables.Options{Site: "test", Interfaces: ifaces, Bounds: drawBounds(t)})
 		want := desired(t, w, ps)
 		r, err := d.Render(want, nftables.Empty("test"))
 		if err != nil {
@@ -114,9 +114,13 @@ func TestSequenceInKernel(t *testing.T) {
 		if out, err := exec.Command("ip", "netns", "exec", ns, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
 			rt.Fatalf("nft: %v: %s", err, out)
 		}
-		d := nftables.New(nftables.Options{Site: "test", Netns: ns, Interfaces: ifaces})
+		bounds := drawBounds(rt)
 		steps := rapid.IntRange(2, 4).Draw(rt, "steps")
 		for range steps {
+			if rapid.IntRange(0, 3).Draw(rt, "other bounds") == 0 {
+				bounds = drawBounds(rt)
+			}
+			d := nftables.New(nftables.Options{Site: "test", Netns: ns, Interfaces: ifaces, Bounds: bounds})
 			w := policytest.World(rt, policytest.Options{})
 			ps := rapid.SampledFrom([][]compile.Point{{gateway(policy.Enforce)}, {host(policy.Enforce)}, {gateway(policy.Enforce), host(policy.Observe)}}).Draw(rt, "points")
 			want := desired(rt, w, ps)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"bulkhead/drivers/nftables/kernel"
 	"bulkhead/drivers/nftables/render"
@@ -19,7 +20,9 @@ import (
 type judge struct {
 	hosts map[netip.Addr]uint32
 	nets  [2][]netRun
-	pairs map[[8]byte]uint32
+	pairs map[string]map[[8]byte]uint32 // by the name of the set
+	keep  map[uint32]uint32
+	half  map[string]map[uint32]uint32 // what stands for partial verdicts
 	svc   map[string]uint32
 	ports map[uint32][]portRun
 	proto map[[8]byte]uint32
@@ -39,7 +42,7 @@ type portRun struct {
 }
 
 func newJudge(t *ruleset.Table) *judge {
-	j := &judge{hosts: map[netip.Addr]uint32{}, pairs: map[[8]byte]uint32{}, svc: map[string]uint32{},
+	j := &judge{hosts: map[netip.Addr]uint32{}, pairs: map[string]map[[8]byte]uint32{}, keep: map[uint32]uint32{}, half: map[string]map[uint32]uint32{}, svc: map[string]uint32{},
 		ports: map[uint32][]portRun{}, proto: map[[8]byte]uint32{}, rest: map[uint32]uint32{}, permits: map[uint32]bool{}}
 	for i := range t.Sets {
 		s := &t.Sets[i]
@@ -68,8 +71,8 @@ func (j *judge) element(set string, e *ruleset.Element) {
 		if ok && e.Flags&ruleset.ElemIntervalEnd == 0 {
 			j.nets[famIndex(a)] = append(j.nets[famIndex(a)], netRun{a, value})
 		}
-	case "pair":
-		j.pairs[[8]byte(e.Key)] = value
+	case "keep":
+		j.keep[binary.NativeEndian.Uint32(e.Key)] = value
 	case "svc":
 		j.svc[string(e.Key)] = value
 	case "svcr":
@@ -81,7 +84,21 @@ func (j *judge) element(set string, e *ruleset.Element) {
 		j.permits[binary.NativeEndian.Uint32(e.Key)] = true
 	case "rest":
 		j.rest[binary.NativeEndian.Uint32(e.Key)] = value
+	default:
+		switch {
+		case strings.HasPrefix(set, "pair") && len(e.Key) == 8:
+			put(j.pairs, set, [8]byte(e.Key), value)
+		case strings.HasPrefix(set, "partial") && len(e.Key) == 4:
+			put(j.half, set, binary.NativeEndian.Uint32(e.Key), value)
+		}
 	}
+}
+
+func put[K comparable](m map[string]map[K]uint32, set string, key K, value uint32) {
+	if m[set] == nil {
+		m[set] = map[K]uint32{}
+	}
+	m[set][key] = value
 }
 
 func famIndex(a netip.Addr) int {
@@ -123,11 +140,41 @@ func (j *judge) flow(f *kernel.Flow) uint32 {
 
 func (j *judge) verdict(src, dst netip.Addr, proto uint8, num uint16) uint32 {
 	a, b := j.word(src), j.word(dst)
-	pair := [8]byte(append(binary.NativeEndian.AppendUint32(nil, a), binary.NativeEndian.AppendUint32(nil, b)...))
-	id, ok := j.pairs[pair]
-	if !ok {
-		return render.DefaultVerdict(a, b)
+	egress, ingress := false, false // already allowed
+	for space := 0; ; space++ {
+		set, row, col, ok := render.SpaceOf(j.keep, space)
+		if !ok {
+			return render.DefaultVerdict(a, b, egress, ingress)
+		}
+		pair := [8]byte(append(binary.NativeEndian.AppendUint32(nil, a&row), binary.NativeEndian.AppendUint32(nil, b&col)...))
+		id, ok := j.pairs[set][pair]
+		if !ok {
+			continue
+		}
+		v := j.service(id, proto, num)
+		if !render.Partial(v) {
+			if v != 0 {
+				return v
+			}
+			continue
+		}
+		name := "partial"
+		if egress {
+			name = "partial_in"
+		} else if ingress {
+			name = "partial_out"
+		}
+		if v, ok := j.half[name][v]; ok {
+			return v
+		}
+		if !egress && !ingress {
+			egress, ingress = render.Allows(v)
+		}
 	}
+}
+
+// service asks a ruleset; 0 where it says nothing.
+func (j *judge) service(id uint32, proto uint8, num uint16) uint32 {
 	tail := append([]byte{proto, 0, 0, 0}, byte(num>>8), byte(num), 0, 0)
 	if v, ok := j.svc[string(append(binary.NativeEndian.AppendUint32(nil, id), tail...))]; ok {
 		return v

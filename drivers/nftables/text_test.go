@@ -21,7 +21,7 @@ func TestTextIsProvedOnceLoaded(t *testing.T) {
 	lightly(t, "4", func(rt *rapid.T) {
 		w := policytest.World(rt, policytest.Options{})
 		points := rapid.SampledFrom([][]compile.Point{{gateway(policy.Enforce)}, {host(policy.Enforce)}, {gateway(policy.Observe)}}).Draw(rt, "points")
-		d := nftables.New(nftables.Options{Site: "test", Netns: ns, Interfaces: ifaces})
+		d := nftables.New(nftables.Options{Site: "test", Netns: ns, Interfaces: ifaces, Bounds: drawBounds(rt)})
 		want := desired(rt, w, points)
 		r, err := d.Render(want, nil)
 		if err != nil {

@@ -48,6 +48,7 @@ type builder struct {
 	walker   *walker
 	contents map[string]int32 // pair of views -> cell
 	cellKeys map[string]int32
+	hit      packet.Bits
 }
 
 func newBuilder(m *Matrix, in *Input, groups []GroupSet, labels *labelSpace) *builder {
@@ -73,13 +74,14 @@ func newBuilder(m *Matrix, in *Input, groups []GroupSet, labels *labelSpace) *bu
 		}
 	}
 	b.walker = newWalker(m)
+	b.hit = packet.NewBits(len(m.Policies))
 	return b
 }
 
 // addClass makes a class of one cell of the partition.
 func (b *builder) addClass(c packet.Cell, groupsAndLabels int, contested []packet.Addrs) error {
-	class := Class{Addrs: c.Addrs}
 	values := packet.NewBits(len(b.labels.sets))
+	class := Class{Addrs: c.Addrs, values: values}
 	contest := -1
 	c.In.Each(func(i int) {
 		switch {
@@ -176,19 +178,21 @@ func intern(index map[string]int, list *[]profile, p profile) int {
 func (b *builder) fill() {
 	m := b.m
 	m.cells = make([]int32, len(m.rows)*len(m.cols))
-	hit := packet.NewBits(len(m.Policies))
 	for r, row := range m.rows {
 		for c, col := range m.cols {
-			m.cells[r*len(m.cols)+c] = b.cell(row, col, hit)
+			m.cells[r*len(m.cols)+c] = b.cell(row, col)
 		}
 	}
 }
 
-func (b *builder) cell(row, col profile, hit packet.Bits) int32 {
+func (b *builder) cell(row, col profile) int32 {
+	if len(row) == 1 && len(col) == 1 {
+		return b.pair(row[0], col[0])
+	}
 	var all []int32
 	for _, src := range row {
 		for _, dst := range col {
-			all = append(all, b.pair(src, dst, hit))
+			all = append(all, b.pair(src, dst))
 		}
 	}
 	for len(all) > 1 {
@@ -198,7 +202,8 @@ func (b *builder) cell(row, col profile, hit packet.Bits) int32 {
 }
 
 // pair works out the cell of two views.
-func (b *builder) pair(src, dst view, hit packet.Bits) int32 {
+func (b *builder) pair(src, dst view) int32 {
+	hit := b.hit
 	for w := range hit {
 		hit[w] = src.policies[w] & dst.policies[w]
 	}

@@ -27,6 +27,7 @@ type Class struct {
 	Groups []int // indexes into Matrix.Groups, ascending
 	// row and col are the places in the shared rows and columns.
 	row, col int
+	values   packet.Bits // of compared labels
 }
 
 // Matrix says what every class may open to every other. Rows and columns are
@@ -40,9 +41,14 @@ type Matrix struct {
 	Cells    []Cell // distinct contents
 
 	rows, cols []profile
-	cells      []int32 // rows x cols, indexes into Cells
+	cells      []int32 // rows x cols, indexes into Cells; nil where they are worked out when asked for
 	starts     []classRun
+	b          *builder
 }
+
+// denseCells is up to how many pairs of rows and columns are worked out at once.
+// A real estate has hundreds of millions, of which most are alike.
+const denseCells = 1 << 20
 
 // Cell is one pair's verdicts: runs that cover the whole service line, sorted,
 // neighbours with different outcomes.
@@ -90,19 +96,29 @@ func Compile(in Input) (*Matrix, error) {
 			return nil, err
 		}
 	}
-	b.fill()
+	m.b = b
+	if len(m.rows)*len(m.cols) <= denseCells {
+		b.fill()
+	}
 	m.index()
 	return m, nil
 }
 
 // Cell returns the verdicts of one class towards another.
 func (m *Matrix) Cell(src, dst int) Cell {
-	return m.Cells[m.CellID(src, dst)]
+	id := m.CellID(src, dst) // may make the cell
+	return m.Cells[id]
 }
 
-// CellID returns the place in Cells of one class's verdicts towards another.
+// CellID returns the place in Cells of one class's verdicts towards another. It is
+// not safe for use by several goroutines: a large matrix works cells out when they
+// are asked for.
 func (m *Matrix) CellID(src, dst int) int {
-	return int(m.cells[m.Classes[src].row*len(m.cols)+m.Classes[dst].col])
+	r, c := m.Classes[src].row, m.Classes[dst].col
+	if m.cells != nil {
+		return int(m.cells[r*len(m.cols)+c])
+	}
+	return int(m.b.cell(m.rows[r], m.cols[c]))
 }
 
 // Row and Col give the shared row and column of a class: two classes with the

@@ -13,6 +13,10 @@ type View struct {
 	Matrix  *Matrix
 	Classes []ViewClass
 	transit bool
+
+	layout    *Layout
+	layoutErr error
+	layoutFor Bounds
 }
 
 // ViewClass is a set of addresses that the device treats alike.

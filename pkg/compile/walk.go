@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -29,17 +28,32 @@ type Outcome struct {
 	// then the outcome that takes its place, else -1.
 	Deadline time.Time
 	After    int
+	// EgressOpen and IngressOpen are set, in the contents of a space that does not
+	// decide everything, for a side that none of its policies decides.
+	EgressOpen, IngressOpen bool
+	// Partial is set in such contents.
+	Partial bool
 }
+
+// OneSide gives the outcome of a flow that one policy decides because the other
+// side was allowed before.
+func (m *Matrix) OneSide(p int) int {
+	w := m.b.walker
+	return w.intern(Outcome{Permit: m.Policies[p].Action == policy.Allow, Egress: p, Ingress: Default, Log: w.logs(p), Shadow: Default, After: -1})
+}
+
+// Open reports whether neither side is decided.
+func (o *Outcome) Open() bool { return o.EgressOpen && o.IngressOpen }
 
 // walker judges lists of policies over the whole service line.
 type walker struct {
 	m      *Matrix
 	ranges []packet.Services // policy -> its services
-	index  map[string]int
+	index  map[Outcome]int
 }
 
 func newWalker(m *Matrix) *walker {
-	w := &walker{m: m, index: map[string]int{}}
+	w := &walker{m: m, index: map[Outcome]int{}}
 	for i := range m.Policies {
 		w.ranges = append(w.ranges, packet.ServicesOf(m.Policies[i].Ranges))
 	}
@@ -49,6 +63,25 @@ func newWalker(m *Matrix) *walker {
 // cell judges the policies in list, which are in walking order and all name the
 // pair, on every point of the line.
 func (w *walker) cell(list []int, srcIsolated, dstIsolated bool) Cell {
+	return w.segments(list, func(match []int) int { return w.outcome(match, srcIsolated, dstIsolated) })
+}
+
+// partial judges policies of which others may come before and after: a side that
+// none of them decides stays open. None of them passes, observes or expires.
+func (w *walker) partial(list []int) Cell {
+	return w.segments(list, func(match []int) int {
+		e, i := w.both(match, false, false, false, endNone)
+		o := Outcome{Egress: e.policy, Ingress: i.policy, Shadow: Default, After: -1,
+			EgressOpen: e.policy == Default, IngressOpen: i.policy == Default, Partial: true}
+		o.Permit = !o.EgressOpen && !o.IngressOpen && e.permit && i.permit
+		o.Log = w.logs(e.policy) || w.logs(i.policy)
+		return w.intern(o)
+	})
+}
+
+// segments cuts the line where a policy in the list begins or ends, and judges
+// each piece by those that match there.
+func (w *walker) segments(list []int, judge func(match []int) int) Cell {
 	cuts := []uint32{0}
 	for _, i := range list {
 		for _, s := range w.ranges[i] {
@@ -72,7 +105,7 @@ func (w *walker) cell(list []int, srcIsolated, dstIsolated bool) Cell {
 				match = append(match, i)
 			}
 		}
-		out = appendSegment(out, packet.Span{Lo: lo, Hi: hi}, w.outcome(match, srcIsolated, dstIsolated))
+		out = appendSegment(out, packet.Span{Lo: lo, Hi: hi}, judge(match))
 	}
 	return out
 }
@@ -172,7 +205,10 @@ func earliest(a, b time.Time) time.Time {
 func (w *walker) logs(i int) bool { return i != Default && w.m.Policies[i].Log }
 
 func (w *walker) intern(o Outcome) int {
-	key := fmt.Sprint(o.Permit, o.Egress, o.Ingress, o.Log, o.Differs, o.Shadow, o.Deadline.UnixNano(), o.After)
+	key := o
+	if !key.Deadline.IsZero() {
+		key.Deadline = time.Unix(0, o.Deadline.UnixNano()).UTC() // one moment in two zones is one outcome
+	}
 	if id, ok := w.index[key]; ok {
 		return id
 	}

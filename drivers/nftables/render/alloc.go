@@ -16,28 +16,38 @@ const (
 	keepClass   = 1
 	keepRuleset = 2
 	keepVerdict = 3
+	keepPartial = 4
+	// From these rows on: the place and width of each field of a class's word, and
+	// the masks of each space.
+	keepField = 0x100
+	keepMask  = 0x200
 )
 
 // alloc is what a device's table says of the ids in use.
 type alloc struct {
 	words    map[uint32]packet.Addrs // class word -> its addresses
 	rulesets map[uint32]string       // ruleset id -> its contents
-	pairs    map[[2]uint32]uint32    // numbers of two classes -> ruleset id
+	pairs    []map[[2]uint32]uint32  // of each space: two masked words -> ruleset id
+	fields   []field                 // of a class's word
+	masks    [][2]uint32             // of each space
 	verdicts map[string]uint32       // verdict's key -> id
+	partials map[string]uint32       // partial verdict's meaning -> id
 	counted  map[uint32][2]uint64    // verdict id -> packets, bytes
 	next     map[uint32]uint32
 }
 
 // recover reads the ids back from a table; from none, everything starts anew.
 func recoverIDs(t *ruleset.Table) *alloc {
-	a := &alloc{words: map[uint32]packet.Addrs{}, rulesets: map[uint32]string{}, pairs: map[[2]uint32]uint32{},
-		verdicts: map[string]uint32{}, counted: map[uint32][2]uint64{},
-		next: map[uint32]uint32{keepClass: 1, keepRuleset: 1, keepVerdict: firstVerdict & numberMask}}
+	a := &alloc{words: map[uint32]packet.Addrs{}, rulesets: map[uint32]string{},
+		verdicts: map[string]uint32{}, partials: map[string]uint32{}, counted: map[uint32][2]uint64{},
+		next: map[uint32]uint32{keepClass: 1, keepRuleset: 1, keepVerdict: firstVerdict & numberMask, keepPartial: 1}}
 	if t == nil {
 		return a
 	}
+	a.readShape(t)
 	a.readClasses(t)
 	a.readRulesets(t)
+	a.readPartials(t)
 	for _, name := range []string{setPermit, setDeny} {
 		for _, e := range elements(t, name) {
 			id := word(e.Key)
@@ -52,9 +62,52 @@ func recoverIDs(t *ruleset.Table) *alloc {
 		}
 	}
 	for _, e := range elements(t, setKeep) {
-		a.next[word(e.Key)] = max(a.next[word(e.Key)], word(e.Data))
+		if k := word(e.Key); k < keepField {
+			a.next[k] = max(a.next[k], word(e.Data))
+		}
 	}
 	return a
+}
+
+// readShape reads how words are made up and what each space looks up of them.
+func (a *alloc) readShape(t *ruleset.Table) {
+	rows := map[uint32]uint32{}
+	for _, e := range elements(t, setKeep) {
+		rows[word(e.Key)] = word(e.Data)
+	}
+	for n := uint32(keepField); ; n++ {
+		v, ok := rows[n]
+		if !ok {
+			break
+		}
+		a.fields = append(a.fields, field{shift: int(v & 0xff), bits: int(v >> 8 & 0xff)})
+	}
+	for n := uint32(keepMask); ; n += 2 {
+		row, ok := rows[n]
+		col, ok2 := rows[n+1]
+		if !ok || !ok2 {
+			break
+		}
+		a.masks = append(a.masks, [2]uint32{row, col})
+	}
+}
+
+// readPartials reads what stands for each partial verdict on either side.
+func (a *alloc) readPartials(t *ruleset.Table) {
+	parts := map[uint32]*[3]uint32{}
+	for i, name := range []string{setPartial, setOut, setIn} {
+		for _, e := range elements(t, name) {
+			id := word(e.Key)
+			if parts[id] == nil {
+				parts[id] = &[3]uint32{}
+			}
+			parts[id][i] = word(e.Data)
+			a.bump(keepPartial, id&numberMask)
+		}
+	}
+	for id, p := range parts {
+		a.partials[partialKey(*p)] = id
+	}
 }
 
 func (a *alloc) bump(space, used uint32) { a.next[space] = max(a.next[space], used+1) }
@@ -80,17 +133,23 @@ func (a *alloc) readClasses(t *ruleset.Table) {
 	}
 	for w, rs := range runs {
 		a.words[w] = packet.AddrRanges(rs)
-		a.bump(keepClass, w&classMask)
+		if len(a.fields) == 1 {
+			a.bump(keepClass, w&classMask)
+		}
 	}
 }
 
 func (a *alloc) readRulesets(t *ruleset.Table) {
-	for _, e := range elements(t, setPair) {
-		if len(e.Key) == 8 {
-			id := word(e.Data)
-			a.pairs[[2]uint32{word(e.Key) & classMask, word(e.Key[4:]) & classMask}] = id
-			a.bump(keepRuleset, id&numberMask)
+	for k := range a.masks {
+		pairs := map[[2]uint32]uint32{}
+		for _, e := range elements(t, pairSet(k)) {
+			if len(e.Key) == 8 {
+				id := word(e.Data)
+				pairs[[2]uint32{word(e.Key), word(e.Key[4:])}] = id
+				a.bump(keepRuleset, id&numberMask)
+			}
 		}
+		a.pairs = append(a.pairs, pairs)
 	}
 	lines := map[uint32][]string{}
 	for _, name := range []string{setSvc, setSvcRange, setProto, setRest} {

@@ -71,8 +71,8 @@ func (c *chain) addNamed(comment string, frags ...frag) *chain {
 
 // judgeChains look a flow's verdict up and leave its id in the packet's mark.
 // They are entered by jump and end by return.
-func judgeChains() []*chain {
-	return []*chain{
+func judgeChains(s *matrixSets) []*chain {
+	chains := []*chain{
 		newChain(chainJudge).
 			add(setMark(0)).
 			add(clearPriority()).
@@ -86,8 +86,6 @@ func judgeChains() []*chain {
 			add(ctReply(), goTo(chainThere)).
 			add(goTo(chainBack)),
 		// Prefixes first, single addresses override them.
-		classChain(chainThere, saddr4, daddr4, saddr6, daddr6, chainPort, chainType),
-		classChain(chainBack, daddr4, saddr4, daddr6, saddr6, chainBackPort, chainBackType),
 		portChain(chainPort, thDport),
 		portChain(chainBackPort, thSport),
 		// ICMP has its type and code where others have the source port. An answer's
@@ -105,24 +103,65 @@ func judgeChains() []*chain {
 		newChain(chainDefaultDeny).
 			add(setMark(verdictDefaultDeny)),
 	}
+	for _, d := range directions() {
+		if s.layout.Single {
+			chains = append(chains, d.onePair())
+		} else {
+			chains = append(chains, d.spaces(s)...)
+		}
+	}
+	if s.layout.Sided {
+		chains = append(chains, sidedDefaults()...)
+	}
+	return chains
 }
 
-func classChain(name string, src4, dst4, src6, dst6 load, ports, types string) *chain {
-	return newChain(name).
-		add(markFrom(setNet4, false, src4)).
-		add(priorityFrom(setNet4, dst4)).
-		add(markFrom(setHost4, false, src4)).
-		add(priorityFrom(setHost4, dst4)).
-		add(markFrom(setNet6, false, src6)).
-		add(priorityFrom(setNet6, dst6)).
-		add(markFrom(setHost6, false, src6)).
-		add(priorityFrom(setHost6, dst6)).
+// direction is what a judgement reads of a packet that goes with its flow, or
+// against it.
+type direction struct {
+	name                   string
+	src4, dst4, src6, dst6 load
+	ports, types           string
+}
+
+func directions() []direction {
+	return []direction{
+		{chainThere, saddr4, daddr4, saddr6, daddr6, chainPort, chainType},
+		{chainBack, daddr4, saddr4, daddr6, saddr6, chainBackPort, chainBackType},
+	}
+}
+
+// words looks the words of both addresses up.
+func (d direction) words(c *chain) *chain {
+	return c.
+		add(markFrom(setNet4, false, d.src4)).
+		add(priorityFrom(setNet4, d.dst4)).
+		add(markFrom(setHost4, false, d.src4)).
+		add(priorityFrom(setHost4, d.dst4)).
+		add(markFrom(setNet6, false, d.src6)).
+		add(priorityFrom(setNet6, d.dst6)).
+		add(markFrom(setHost6, false, d.src6)).
+		add(priorityFrom(setHost6, d.dst6))
+}
+
+// again looks the word of the source up once more: a ruleset's id took its place.
+func (d direction) again(c *chain) *chain {
+	return c.
+		add(markFrom(setNet4, false, d.src4)).
+		add(markFrom(setHost4, false, d.src4)).
+		add(markFrom(setNet6, false, d.src6)).
+		add(markFrom(setHost6, false, d.src6))
+}
+
+// onePair judges by one table of all pairs.
+func (d direction) onePair() *chain {
+	return d.words(newChain(d.name)).
 		add(markFrom(setPair, false, metaMark, metaPriority)).
 		// No ruleset: nothing but the two classes' own defaults.
 		add(masked(metaMark, rulesetBase, expr.CmpOpEq, 0), goTo(chainDefault)).
-		add(l4("icmp", unix.IPPROTO_ICMP), goTo(types)).
-		add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(types)).
-		add(goTo(ports))
+		add(l4("icmp", unix.IPPROTO_ICMP), goTo(d.types)).
+		add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(d.types)).
+		add(goTo(d.ports))
 }
 
 // backTypeChain is portChain for ICMP against a flow's direction. nft gives the

@@ -12,7 +12,14 @@
 // processors judging two packets of it would read each other's halves.) The
 // conntrack mark is written once, with the verdict id.
 //
+// Where the pairs of all classes are too many for one table, they are spread over
+// several class spaces (compile.Layout). A class's word then holds its values in
+// all dimensions side by side, and each space looks up a part of the two words
+// under masks of its own. A ruleset that decides nothing for a service leads on to
+// the next space, with the source's word looked up anew.
+//
 // Id spaces are disjoint, because a failed map lookup leaves the mark as it was:
-// class words have bit 0x10000000, ruleset ids 0x20000000, verdict ids
-// 0x40000000, and no id of one can be taken for one of another.
+// ruleset ids have bit 0x20000000, verdict ids 0x40000000, what decides one side
+// only has both, class words neither, and no id of one can be taken for one of
+// another.
 package render

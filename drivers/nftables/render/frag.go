@@ -144,6 +144,18 @@ func markFrom(name string, interval bool, parts ...load) frag {
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})}
 }
 
+// markFromParts is markFrom with some bits of the packet's mark and priority for a
+// key.
+func markFromParts(name string, mark, priority uint32) frag {
+	return frag{fmt.Sprintf("meta mark set (meta mark & 0x%08x) . (meta priority & 0x%08x) map @%s", mark, priority, name), []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyMARK, Register: register(0)},
+		&expr.Bitwise{SourceRegister: register(0), DestRegister: register(0), Len: 4, Mask: native(mark), Xor: native(0)},
+		&expr.Meta{Key: expr.MetaKeyPRIORITY, Register: register(1)},
+		&expr.Bitwise{SourceRegister: register(1), DestRegister: register(1), Len: 4, Mask: native(priority), Xor: native(0)},
+		&expr.Lookup{SourceRegister: 1, SetName: name, DestRegister: 1, IsDestRegSet: true},
+		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}}}
+}
+
 // priorityFrom is markFrom for the packet's priority.
 func priorityFrom(name string, parts ...load) frag {
 	text, loads := key(false, parts...)

@@ -1,16 +1,23 @@
 package render
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"strings"
+)
 
 // The id spaces. A mark is in exactly one of them.
 const (
-	classBase   uint32 = 0x10000000
-	classEgress uint32 = 0x08000000 // flows out of the class that nothing decides are dropped
-	classInto   uint32 = 0x04000000 // flows into the class that nothing decides are dropped
-	classMask   uint32 = 0x03ffffff // the class's own number
+	classEgress uint32 = 0x80000000 // flows out of the class that nothing decides are dropped
+	classInto   uint32 = 0x10000000 // flows into the class that nothing decides are dropped
+	classMask   uint32 = 0x0fffffff // the class's own number, or its values in all dimensions
+	classBits          = 28
 
 	rulesetBase uint32 = 0x20000000
 	verdictBit  uint32 = 0x40000000
+	// Both bits: what one side says, while the other is open or says the opposite.
+	partialBits    uint32 = 0x60000000
+	partialEgress  uint32 = 0x10000000 // the egress side allows, the ingress side is open
+	partialIngress uint32 = 0x08000000 // the ingress side allows, the egress side is open
 
 	// VerdictBase and VerdictMask delimit the conntrack marks that are ours: 0x42
 	// and a verdict's number.
@@ -44,7 +51,10 @@ const (
 	setHost6    = "host6"
 	setNet4     = "net4"
 	setNet6     = "net6"
-	setPair     = "pair"
+	setPair     = "pair" // of the first space; those of the others have a number as well
+	setPartial  = "partial"
+	setOut      = "partial_out"
+	setIn       = "partial_in"
 	setSvc      = "svc"
 	setSvcRange = "svcr"
 	setProto    = "proto"
@@ -90,13 +100,38 @@ func join(parts ...[]byte) []byte {
 	return out
 }
 
-// DefaultVerdict gives the verdict between two classes that no ruleset concerns.
-func DefaultVerdict(src, dst uint32) uint32 {
-	if src&classEgress != 0 || dst&classInto != 0 {
+// DefaultVerdict gives the verdict between two classes for what nothing decides,
+// where one side may be allowed already.
+func DefaultVerdict(src, dst uint32, egress, ingress bool) uint32 {
+	if !egress && src&classEgress != 0 || !ingress && dst&classInto != 0 {
 		return verdictDefaultDeny
 	}
 	return verdictDefaultPermit
 }
 
+// SpaceOf names the set of a space's pairs and the bits of the two words that it
+// looks up, from the rows of a table's `keep` map.
+func SpaceOf(keep map[uint32]uint32, space int) (set string, src, dst uint32, ok bool) {
+	src, ok = keep[keepMask+2*uint32(space)]
+	return pairSet(space), src, keep[keepMask+2*uint32(space)+1], ok
+}
+
+// Partial reports whether an id decides less than the whole flow.
+func Partial(id uint32) bool { return id&partialBits == partialBits }
+
+// Allows says which side a partial verdict allows while the other is open.
+func Allows(id uint32) (egress, ingress bool) {
+	return id&partialEgress != 0, id&partialIngress != 0
+}
+
 // DropSets names the sets in which rules count what was dropped.
 func DropSets() []string { return []string{setDrop4, setDrop6, setDropX4, setDropX6} }
+
+// Judges reports whether the elements of a set decide which verdict a flow gets.
+func Judges(set string) bool {
+	switch set {
+	case setHost4, setHost6, setNet4, setNet6, setSvc, setSvcRange, setProto, setRest:
+		return true
+	}
+	return strings.HasPrefix(set, setPair) || strings.HasPrefix(set, setPartial)
+}

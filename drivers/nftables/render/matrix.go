@@ -1,6 +1,7 @@
 package render
 
 import (
+	"slices"
 	"sort"
 	"strings"
 
@@ -11,76 +12,25 @@ import (
 
 // matrixSets writes the projected matrix: classes, pairs and rulesets.
 type matrixSets struct {
-	view     *compile.View
+	layout   *compile.Layout
 	ids      *alloc
 	verdicts *verdicts
-	words    []uint32 // class of the view -> word
+	fields   []field
+	masks    [][2]uint32 // of each space
+	words    []uint32    // class of the layout -> word
 	sets     []ruleset.Set
 }
 
-func newMatrixSets(view *compile.View, ids *alloc, v *verdicts) *matrixSets {
-	s := &matrixSets{view: view, ids: ids, verdicts: v}
-	s.nameClasses()
+func newMatrixSets(l *compile.Layout, ids *alloc, v *verdicts) *matrixSets {
+	s := &matrixSets{layout: l, ids: ids, verdicts: v}
+	s.makeWords()
+	s.masks = s.masksOf()
 	s.writeClasses()
 	s.writePairs()
+	if l.Sided {
+		s.sets = append(s.sets, v.partialSets()...)
+	}
 	return s
-}
-
-// nameClasses gives each class a word. A class takes the number of the class on
-// the device that it shares most runs of addresses with, so that few addresses
-// change their word.
-func (s *matrixSets) nameClasses() {
-	olds := make([]uint32, 0, len(s.ids.words))
-	for w := range s.ids.words {
-		olds = append(olds, w)
-	}
-	sort.Slice(olds, func(i, j int) bool { return olds[i] < olds[j] })
-	oldSets := make([]packet.Addrs, len(olds))
-	used := map[uint32]bool{}
-	for i, w := range olds {
-		oldSets[i] = s.ids.words[w]
-		used[w&classMask] = true
-	}
-	newSets := make([]packet.Addrs, len(s.view.Classes))
-	for i := range s.view.Classes {
-		newSets[i] = s.view.Classes[i].Addrs
-	}
-	joints := packet.Join(newSets, oldSets)
-	sort.SliceStable(joints, func(i, j int) bool { return len(joints[i].Addrs.Runs()) > len(joints[j].Addrs.Runs()) })
-	numbers := make([]uint32, len(newSets))
-	taken := map[uint32]bool{}
-	for _, j := range joints {
-		if n := olds[j.B] & classMask; numbers[j.A] == 0 && !taken[n] {
-			numbers[j.A] = n
-			taken[n] = true
-		}
-	}
-	for i := range numbers {
-		if numbers[i] == 0 {
-			numbers[i] = s.ids.take(keepClass, classMask, func(n uint32) bool { return used[n] })
-			used[numbers[i]] = true
-		}
-		w := classBase | numbers[i]
-		if s.view.Classes[i].EgressIsolated {
-			w |= classEgress
-		}
-		if s.view.Classes[i].IngressIsolated {
-			w |= classInto
-		}
-		s.words = append(s.words, w)
-	}
-}
-
-func (s *matrixSets) writeClasses() {
-	classes := make([]packet.Addrs, len(s.view.Classes))
-	for i := range classes {
-		classes[i] = s.view.Classes[i].Addrs
-	}
-	hosts4, nets4 := classElements(s.words, classes, true)
-	hosts6, nets6 := classElements(s.words, classes, false)
-	s.sets = append(s.sets,
-		hashSet(setHost4, kindAddr4Word, 0, hosts4), hashSet(setHost6, kindAddr6Word, 0, hosts6),
-		intervalSet(setNet4, kindAddr4Word, nets4), intervalSet(setNet6, kindAddr6Word, nets6))
 }
 
 // content is a cell as the elements that give one ruleset its meaning; keys lack
@@ -90,55 +40,65 @@ type content struct {
 	rest                 uint32
 }
 
+// undecided is the verdict of services that a later space, or the default,
+// decides.
+const undecided uint32 = 0
+
 type entry struct {
 	key, end []byte
 	verdict  uint32
 }
 
 func (s *matrixSets) writePairs() {
-	contents := map[int]*content{} // cell -> content
-	byText := map[string]int{}     // content -> cell that has it first
+	contents := map[int]*content{} // contents of the layout
+	byText := map[string]int{}     // text -> contents that have it first
 	canon := map[int]int{}
 	votes := map[int]map[uint32]int{}
 	type pair struct {
-		src, dst, cell int
+		src, dst uint32
+		content  int
 	}
-	var pairs []pair
-	for i := range s.view.Classes {
-		for j := range s.view.Classes {
-			if !s.view.Judged(i, j) || !meet(s.view.Classes[i].Addrs, s.view.Classes[j].Addrs) {
-				continue
-			}
-			if s.view.IsDefault(i, j) {
-				s.verdicts.useDefault(!s.view.Classes[i].EgressIsolated && !s.view.Classes[j].IngressIsolated)
-				continue
-			}
-			cell := s.view.CellID(i, j)
-			if contents[cell] == nil {
-				contents[cell] = s.content(s.view.Cell(i, j))
-				text := contents[cell].text()
+	same := slices.Equal(s.fields, s.ids.fields) && slices.Equal(s.masks, s.ids.masks)
+	pairs := make([][]pair, len(s.layout.Spaces))
+	for k := range s.layout.Spaces {
+		sp := &s.layout.Spaces[k]
+		pairs[k] = make([]pair, 0, len(sp.Entries))
+		for _, e := range sp.Entries {
+			n := int(e.Content)
+			if contents[n] == nil {
+				contents[n] = s.content(s.layout.Contents[n], sp.Whole)
+				text := contents[n].text()
 				if _, ok := byText[text]; !ok {
-					byText[text] = cell
+					byText[text] = n
 				}
-				canon[cell] = byText[text]
+				canon[n] = byText[text]
 			}
-			cell = canon[cell]
-			pairs = append(pairs, pair{i, j, cell})
-			if old, ok := s.ids.pairs[[2]uint32{s.words[i] & classMask, s.words[j] & classMask}]; ok {
-				if votes[cell] == nil {
-					votes[cell] = map[uint32]int{}
+			n = canon[n]
+			p := pair{s.words[e.Src] & s.masks[k][0], s.words[e.Dst] & s.masks[k][1], n}
+			pairs[k] = append(pairs[k], p)
+			if !same {
+				continue
+			}
+			if old, ok := s.ids.pairs[k][[2]uint32{p.src, p.dst}]; ok {
+				if votes[n] == nil {
+					votes[n] = map[uint32]int{}
 				}
-				votes[cell][old]++
+				votes[n][old]++
 			}
 		}
 	}
+	s.noteDefaults()
 	ids := s.nameRulesets(contents, canon, votes)
-	var elems, svc, svcr, proto, rest []ruleset.Element
-	for _, p := range pairs {
-		elems = append(elems, ruleset.Element{Key: join(native(s.words[p.src]), native(s.words[p.dst])), Data: native(ids[p.cell])})
+	for k := range pairs {
+		elems := make([]ruleset.Element, 0, len(pairs[k]))
+		for _, p := range pairs[k] {
+			elems = append(elems, ruleset.Element{Key: join(native(p.src), native(p.dst)), Data: native(ids[p.content])})
+		}
+		s.sets = append(s.sets, hashSet(pairSet(k), kindPair, 0, elems))
 	}
-	for _, cell := range sortedKeys(ids) {
-		id, c := ids[cell], contents[cell]
+	var svc, svcr, proto, rest []ruleset.Element
+	for _, n := range sortedKeys(ids) {
+		id, c := ids[n], contents[n]
 		for _, e := range c.svc {
 			svc = append(svc, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)})
 		}
@@ -148,11 +108,40 @@ func (s *matrixSets) writePairs() {
 		for _, e := range c.proto {
 			proto = append(proto, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)})
 		}
-		rest = append(rest, ruleset.Element{Key: native(id), Data: native(c.rest)})
+		if c.rest != undecided {
+			rest = append(rest, ruleset.Element{Key: native(id), Data: native(c.rest)})
+		}
 	}
-	s.sets = append(s.sets,
-		hashSet(setPair, kindPair, 0, elems), hashSet(setSvc, kindService, 0, svc),
+	s.sets = append(s.sets, hashSet(setSvc, kindService, 0, svc),
 		intervalSet(setSvcRange, kindService, svcr), hashSet(setProto, kindProto, 0, proto), hashSet(setRest, kindMarkMap, 0, rest))
+}
+
+// noteDefaults says which defaults flows can meet.
+func (s *matrixSets) noteDefaults() {
+	v := s.layout.View
+	if !s.layout.Single {
+		// Nearly every pair is in no table: both are met where both are possible.
+		var egress, ingress, freeOut, freeIn bool
+		for i := range s.layout.Classes {
+			c := &s.layout.Classes[i]
+			egress, ingress = egress || c.EgressIsolated, ingress || c.IngressIsolated
+			freeOut, freeIn = freeOut || !c.EgressIsolated, freeIn || !c.IngressIsolated
+		}
+		if egress || ingress {
+			s.verdicts.useDefault(false)
+		}
+		if freeOut && freeIn {
+			s.verdicts.useDefault(true)
+		}
+		return
+	}
+	for i := range v.Classes {
+		for j := range v.Classes {
+			if v.Judged(i, j) && meet(v.Classes[i].Addrs, v.Classes[j].Addrs) && v.IsDefault(i, j) {
+				s.verdicts.useDefault(!v.Classes[i].EgressIsolated && !v.Classes[j].IngressIsolated)
+			}
+		}
+	}
 }
 
 // meet reports whether packets between the two classes can be: they need a family
@@ -230,7 +219,11 @@ func (s *matrixSets) nameRulesets(contents map[int]*content, canon map[int]int, 
 // content turns a cell into elements. For each protocol the verdict that costs
 // most to spell out becomes the protocol's own, and the verdict that most
 // protocols share becomes the rest.
-func (s *matrixSets) content(c compile.Cell) *content {
+//
+// In a space that is not whole a service may be undecided. That is said by
+// silence: no element, and so undecided is never spelt out where something else
+// is the rest or a protocol's own.
+func (s *matrixSets) content(c compile.Cell, whole bool) *content {
 	out := &content{}
 	type piece struct {
 		lo, hi  uint16
@@ -238,7 +231,10 @@ func (s *matrixSets) content(c compile.Cell) *content {
 	}
 	var perProto [256][]piece
 	for _, seg := range c {
-		v := s.verdicts.id(seg.Outcome)
+		v := undecided
+		if o := &s.layout.View.Matrix.Outcomes[seg.Outcome]; whole || !o.Open() {
+			v = s.verdicts.id(seg.Outcome)
+		}
 		for lo := seg.Span.Lo; ; {
 			hi := min(seg.Span.Hi, lo|0xffff)
 			p := &perProto[lo>>16]
@@ -253,9 +249,15 @@ func (s *matrixSets) content(c compile.Cell) *content {
 			lo = hi + 1
 		}
 	}
+	open := slices.ContainsFunc(c, func(seg compile.Segment) bool { return !whole && s.layout.View.Matrix.Outcomes[seg.Outcome].Open() })
 	var own [256]uint32
 	share := map[uint32]int{}
 	for proto, pieces := range perProto {
+		if open && slices.ContainsFunc(pieces, func(p piece) bool { return p.verdict == undecided }) {
+			own[proto] = undecided
+			share[undecided]++
+			continue
+		}
 		count, width := map[uint32]int{}, map[uint32]int{}
 		best := pieces[0].verdict
 		for _, p := range pieces {
@@ -272,6 +274,9 @@ func (s *matrixSets) content(c compile.Cell) *content {
 		share[best]++
 	}
 	for v, n := range share {
+		if open {
+			break // the rest is undecided
+		}
 		if out.rest == 0 || n > share[out.rest] || n == share[out.rest] && v < out.rest {
 			out.rest = v
 		}
@@ -309,6 +314,10 @@ func (c *content) text() string {
 	add(setSvc, c.svc)
 	add(setSvcRange, c.svcRange)
 	add(setProto, c.proto)
+	if c.rest == undecided {
+		sort.Strings(lines)
+		return strings.Join(lines, "\n")
+	}
 	lines = append(lines, contentLine(setRest, ruleset.Element{Key: native(0), Data: native(c.rest)}))
 	sort.Strings(lines)
 	return strings.Join(lines, "\n")

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"sort"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -14,19 +15,26 @@ import (
 // Table writes the table that enforces what is desired, with the ids that have
 // (nil for none) uses already. It returns nil where nothing is desired: then the
 // table is to go.
-func Table(want driver.Desired, have *ruleset.Table) (*ruleset.Table, error) {
+//
+// A site that fits no layout within the bounds is refused with driver.ErrRefused.
+func Table(want driver.Desired, have *ruleset.Table, bounds compile.Bounds) (*ruleset.Table, error) {
 	if len(want.Points) == 0 {
 		return nil, nil
+	}
+	layout, err := want.View.Layout(bounds)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", driver.ErrRefused, err)
 	}
 	t := &ruleset.Table{Family: ruleset.FamilyInet, Name: TableName(want.Site)}
 	ids := recoverIDs(have)
 	v := newVerdicts(want.View.Matrix, ids, want.Now)
-	matrix := newMatrixSets(want.View, ids, v)
+	matrix := newMatrixSets(layout, ids, v)
 	t.Sets = append(t.Sets, matrix.sets...)
 	t.Sets = append(t.Sets, v.sets()...)
-	t.Sets = append(t.Sets, sharedSets(want.Points, ids)...)
+	t.Sets = append(t.Sets, sharedSets(want.Points)...)
+	t.Sets = append(t.Sets, hashSet(setKeep, kindMarkMap, 0, matrix.shape()))
 
-	chains := append(append(judgeChains(), passChains()...), noteChains()...)
+	chains := append(append(judgeChains(matrix), passChains()...), noteChains()...)
 	chains = append(chains, failsafeChains()...)
 	for i := range want.Points {
 		p := &want.Points[i]
@@ -61,7 +69,7 @@ func learningOf(p *compile.Point, want driver.Desired, have *ruleset.Table) lear
 	return learnObserve
 }
 
-func sharedSets(points []compile.Point, ids *alloc) []ruleset.Set {
+func sharedSets(points []compile.Point) []ruleset.Set {
 	fs := newFailsafe(points[0].Failsafe)
 	proto := func(list ...byte) []ruleset.Element {
 		var out []ruleset.Element
@@ -74,11 +82,6 @@ func sharedSets(points []compile.Point, ids *alloc) []ruleset.Set {
 		hashSet(setPorted, kindProtocols, 0, proto(unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_DCCP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE)),
 		hashSet(setFlat, kindProtocols, 0, proto(unix.IPPROTO_DCCP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE)),
 		dropSet(setDrop4, kindDrop4), dropSet(setDrop6, kindDrop6), dropSet(setDropX4, kindDropX4), dropSet(setDropX6, kindDropX6),
-		hashSet(setKeep, kindMarkMap, 0, []ruleset.Element{
-			{Key: native(keepClass), Data: native(ids.next[keepClass])},
-			{Key: native(keepRuleset), Data: native(ids.next[keepRuleset])},
-			{Key: native(keepVerdict), Data: native(ids.next[keepVerdict])},
-		}),
 	}
 	if servers := points[0].DHCPServers; !servers.IsEmpty() {
 		sets = append(sets,
@@ -101,11 +104,14 @@ func sortElements(s *ruleset.Set) {
 // Usage counts what a table takes of the device.
 func Usage(t *ruleset.Table) []driver.Usage {
 	count := map[string]int{}
-	total := 0
+	total, pairs := 0, 0
 	for i := range t.Sets {
 		n := len(t.Sets[i].Elements)
 		count[t.Sets[i].Name] = n
 		total += n
+		if strings.HasPrefix(t.Sets[i].Name, setPair) {
+			pairs += n
+		}
 	}
 	rules := 0
 	for i := range t.Chains {
@@ -114,7 +120,7 @@ func Usage(t *ruleset.Table) []driver.Usage {
 	return []driver.Usage{
 		{Resource: "elements", Used: total},
 		{Resource: "addresses", Used: count[setHost4] + count[setHost6]},
-		{Resource: "pairs", Used: count[setPair]},
+		{Resource: "pairs", Used: pairs},
 		{Resource: "services", Used: count[setSvc] + count[setSvcRange] + count[setProto]},
 		{Resource: "verdicts", Used: count[setPermit] + count[setDeny]},
 		{Resource: "rules", Used: rules},

@@ -61,7 +61,9 @@ func TestTextLoads(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		mode := rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Observe}).Draw(t, "point mode")
-		table, err := render.Table(desired(t, w, points(mode)), nil)
+		bounds := rapid.SampledFrom([]compile.Bounds{compile.DefaultBounds(),
+			{Pairs: -1, Spaces: 64, Elements: 1 << 20, Bits: 28}, {Pairs: -1, Spaces: 64, Elements: 1 << 20, Bits: 28, SpaceCost: 1000}}).Draw(t, "bounds")
+		table, err := render.Table(desired(t, w, points(mode)), nil, bounds)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,11 +82,11 @@ func TestRenderIsStable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		d := desired(t, w, points(policy.Enforce))
-		first, err := render.Table(d, nil)
+		first, err := render.Table(d, nil, compile.DefaultBounds())
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := render.Table(d, first)
+		again, err := render.Table(d, first, compile.DefaultBounds())
 		if err != nil {
 			t.Fatal(err)
 		}

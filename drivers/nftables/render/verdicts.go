@@ -59,12 +59,21 @@ type verdicts struct {
 	now  time.Time
 	of   map[int]uint32 // outcome -> verdict id
 	used map[uint32]bool
+	// halves are the outcomes of which one side is open or the two differ, with the
+	// ids that stand for them: as a whole, for the egress side and for the ingress
+	// side; 0 where that says nothing.
+	halves   map[uint32][3]uint32
+	halfUsed map[uint32]bool
 }
 
 func newVerdicts(m *compile.Matrix, ids *alloc, now time.Time) *verdicts {
-	v := &verdicts{m: m, ids: ids, now: now, of: map[int]uint32{}, used: map[uint32]bool{}}
+	v := &verdicts{m: m, ids: ids, now: now, of: map[int]uint32{}, used: map[uint32]bool{},
+		halves: map[uint32][3]uint32{}, halfUsed: map[uint32]bool{}}
 	for _, id := range ids.verdicts {
 		v.used[id] = true
+	}
+	for _, id := range ids.partials {
+		v.halfUsed[id] = true
 	}
 	return v
 }
@@ -75,6 +84,11 @@ func (v *verdicts) id(outcome int) uint32 {
 		return id
 	}
 	o := &v.m.Outcomes[outcome]
+	if v.sided(o) {
+		id := v.partial(outcome)
+		v.of[outcome] = id
+		return id
+	}
 	var id uint32
 	switch {
 	case isPlainDefault(o) && o.Permit:
@@ -86,6 +100,7 @@ func (v *verdicts) id(outcome int) uint32 {
 		if !ok {
 			known = VerdictBase | v.ids.take(keepVerdict, numberMask, func(n uint32) bool { return v.used[VerdictBase|n] })
 			v.used[known] = true
+			v.ids.verdicts[verdictKey(v.m, outcome)] = known
 		}
 		id = known
 	}
@@ -109,8 +124,10 @@ func (v *verdicts) useDefault(permit bool) {
 // sets writes the sets and maps that give verdict ids their meaning.
 func (v *verdicts) sets() []ruleset.Set {
 	outcomes := make([]int, 0, len(v.of))
-	for o := range v.of {
-		outcomes = append(outcomes, o)
+	for o, id := range v.of {
+		if id&partialBits != partialBits {
+			outcomes = append(outcomes, o)
+		}
 	}
 	sort.Ints(outcomes)
 	sort.SliceStable(outcomes, func(i, j int) bool { return v.of[outcomes[i]] < v.of[outcomes[j]] })

@@ -27,6 +27,8 @@ type Options struct {
 	NoClaims bool
 	// NoTimed leaves policies that expire in the future out.
 	NoTimed bool
+	// Plain leaves out policies that pass or observe.
+	Plain bool
 }
 
 func (o Options) orDefault() Options {
@@ -180,6 +182,12 @@ func drawPolicy(t *rapid.T, o Options, w *policy.World, i int) policy.Policy {
 		Direction: rapid.SampledFrom([]policy.Direction{policy.Both, policy.Both, policy.Ingress, policy.Egress}).Draw(t, "direction"),
 		Mode:      rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Enforce, policy.Observe}).Draw(t, "mode"),
 		Log:       rapid.IntRange(0, 4).Draw(t, "log") == 0,
+	}
+	if o.Plain {
+		p.Mode = policy.Enforce
+		if p.Action == policy.Pass {
+			p.Action = policy.Deny
+		}
 	}
 	switch rapid.IntRange(0, 5).Draw(t, "compare") {
 	case 0:

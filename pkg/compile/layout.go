@@ -1,0 +1,294 @@
+package compile
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"bulkhead/pkg/packet"
+)
+
+// Bounds say how much a device's lookup tables may hold.
+type Bounds struct {
+	// Pairs is up to how many pairs of classes one table holds all verdicts.
+	Pairs int
+	// Spaces bounds the lookups of pairs that one new packet may need.
+	Spaces int
+	// Elements bounds the pairs of all spaces together.
+	Elements int
+	// Bits bounds a class's word.
+	Bits int
+	// SpaceCost is what one more lookup is worth in pairs: tables cost little, and
+	// every new packet pays for a lookup.
+	SpaceCost int
+}
+
+// DefaultBounds are those of a device that looks words of 28 bits up in hash
+// tables.
+func DefaultBounds() Bounds {
+	return Bounds{Pairs: 1 << 16, Spaces: 8, Elements: 1 << 20, Bits: 28, SpaceCost: 30_000}
+}
+
+// Layout says in which tables a device looks up pairs of classes, so that there
+// are few lookups and few entries.
+//
+// Every class is a tuple of values, one for each dimension: a cluster of groups
+// of which each value says which ones hold the class. A space is a table for some
+// of the policies; its keys are some dimensions of the source and some of the
+// destination. A packet asks the spaces in order until both sides have decided;
+// what none decides goes by the isolation of the two classes.
+//
+// With few pairs there is one dimension, the class itself, and one space that
+// decides everything.
+type Layout struct {
+	View    *View
+	Classes []LayoutClass
+	Dims    []Dim
+	Spaces  []Space
+	// Contents are what entries lead to. In a space that is not Whole a segment's
+	// outcome may leave a side open.
+	Contents []Cell
+	// Sided is set if some outcome decides one side only, so that a device must
+	// remember which.
+	Sided bool
+	// Single is set where the layout is one table of all pairs.
+	Single bool
+}
+
+// LayoutClass is a set of addresses with one word.
+type LayoutClass struct {
+	Addrs  packet.Addrs
+	Values []int32 // by dimension
+	// EgressIsolated and IngressIsolated give what happens to flows out of and into
+	// the class that no space decides.
+	EgressIsolated, IngressIsolated bool
+
+	rep int // a class of the matrix
+}
+
+// Dim is one dimension. Its values are 0 to Values-1.
+type Dim struct {
+	Groups []int // indexes into Matrix.Groups
+	Values int
+}
+
+// Space is one table.
+type Space struct {
+	// RowDims and ColDims are the dimensions of the source and of the destination
+	// that make up its keys.
+	RowDims, ColDims []int
+	// Whole is set if an entry decides every service, the default included.
+	Whole   bool
+	Entries []Entry
+	// Units are the policies that the space judges, in order; empty where Whole.
+	Units []Unit
+}
+
+// Unit is a policy from one of its groups to one of its groups.
+type Unit struct{ Policy, From, To int }
+
+// Entry leads from the words of two classes to contents. Src and Dst are classes
+// of the layout that stand for all with the same values in the space's
+// dimensions.
+type Entry struct {
+	Src, Dst int32
+	Content  int32
+}
+
+// Refusal says why no layout fits the bounds, and what would help.
+type Refusal struct {
+	Reason string
+	Advice string
+}
+
+func (r *Refusal) Error() string { return r.Reason + "; " + r.Advice }
+
+// Layout works the layout out, once for each bounds. The only errors are of type
+// *Refusal.
+func (v *View) Layout(b Bounds) (*Layout, error) {
+	if v.layout != nil && v.layoutFor == b {
+		return v.layout, v.layoutErr
+	}
+	l, err := newLayout(v, b)
+	v.layout, v.layoutErr, v.layoutFor = l, err, b
+	return l, err
+}
+
+func newLayout(v *View, b Bounds) (*Layout, error) {
+	if single, ok := singleSpace(v, b); ok {
+		return single, nil
+	}
+	return classSpaces(v, b)
+}
+
+// singleSpace makes the layout of one table, if its pairs are few enough.
+func singleSpace(v *View, b Bounds) (*Layout, bool) {
+	l := &Layout{View: v, Single: true, Dims: []Dim{{Values: len(v.Classes)}}}
+	for i, c := range v.Classes {
+		l.Classes = append(l.Classes, LayoutClass{Addrs: c.Addrs, Values: []int32{int32(i)},
+			EgressIsolated: c.EgressIsolated, IngressIsolated: c.IngressIsolated, rep: c.rep})
+	}
+	s := Space{RowDims: []int{0}, ColDims: []int{0}, Whole: true}
+	contents := map[int]int32{}
+	families := familiesOf(l.Classes)
+	limited := v.transit // an endpoint's table has few rows or few columns
+	fits := true
+	v.candidates(func(i, j int) bool {
+		if !v.Judged(i, j) || families[i]&families[j] == 0 || v.IsDefault(i, j) {
+			return true
+		}
+		cell := v.CellID(i, j)
+		id, ok := contents[cell]
+		if !ok {
+			id = int32(len(l.Contents))
+			contents[cell] = id
+			l.Contents = append(l.Contents, v.Matrix.Cells[cell])
+		}
+		s.Entries = append(s.Entries, Entry{int32(i), int32(j), id})
+		fits = !limited || len(s.Entries) <= b.Pairs
+		return fits
+	})
+	l.Spaces = []Space{s}
+	return l, fits
+}
+
+// candidates calls f for every pair of classes that some policy could concern, or
+// whose verdicts are not just their own isolation, row by row; f returns false to
+// stop.
+func (v *View) candidates(f func(i, j int) bool) {
+	m := v.Matrix
+	// policy -> the classes at its far end
+	to := make([]packet.Bits, len(m.Policies))
+	for p := range to {
+		to[p] = packet.NewBits(len(v.Classes))
+	}
+	contested := packet.NewBits(len(v.Classes))
+	for j := range v.Classes {
+		col := m.cols[m.Classes[v.Classes[j].rep].col]
+		for _, view := range col {
+			view.policies.Each(func(p int) { to[p].Set(j) })
+		}
+		if len(col) > 1 {
+			contested.Set(j)
+		}
+	}
+	cols := packet.NewBits(len(v.Classes))
+	for i := range v.Classes {
+		row := m.rows[m.Classes[v.Classes[i].rep].row]
+		copy(cols, contested)
+		for _, view := range row {
+			view.policies.Each(func(p int) {
+				for w := range cols {
+					cols[w] |= to[p][w]
+				}
+			})
+		}
+		for w, word := range cols {
+			if len(row) > 1 {
+				word = ^uint64(0)
+			}
+			for ; word != 0; word &= word - 1 {
+				j := w*64 + bits.TrailingZeros64(word)
+				if j < len(v.Classes) && !f(i, j) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// familiesOf tells which families a class has addresses of: 1 is IPv4, 2 IPv6.
+// Packets between two classes need one in common.
+func familiesOf(classes []LayoutClass) []uint8 {
+	out := make([]uint8, len(classes))
+	for i := range classes {
+		out[i] = familyBits(classes[i].Addrs)
+	}
+	return out
+}
+
+func familyBits(a packet.Addrs) uint8 {
+	runs := a.Runs()
+	if len(runs) == 0 {
+		return 0
+	}
+	var out uint8
+	if runs[0].From.Is4() {
+		out |= 1
+	}
+	if !runs[len(runs)-1].From.Is4() {
+		out |= 2
+	}
+	return out
+}
+
+// Stats sums a layout up.
+type Stats struct {
+	Classes  int `json:"classes"`
+	Dims     int `json:"dimensions"`
+	Spaces   int `json:"spaces"`
+	Pairs    int `json:"pairs"`
+	Contents int `json:"rulesets"`
+}
+
+// Stats counts what a layout holds.
+func (l *Layout) Stats() Stats {
+	s := Stats{Classes: len(l.Classes), Dims: len(l.Dims), Spaces: len(l.Spaces), Contents: len(l.Contents)}
+	for i := range l.Spaces {
+		s.Pairs += len(l.Spaces[i].Entries)
+	}
+	return s
+}
+
+// SrcKey gives what the space looks up of a source of this class. Where it decides
+// the default too, that includes the class's isolation.
+func (s *Space) SrcKey(c *LayoutClass) string { return c.key(s.RowDims, s.Whole) }
+
+// DstKey gives what the space looks up of a destination of this class.
+func (s *Space) DstKey(c *LayoutClass) string { return c.key(s.ColDims, s.Whole) }
+
+func (c *LayoutClass) key(dims []int, whole bool) string {
+	b := make([]byte, 0, 4*len(dims)+1)
+	if whole {
+		b = append(b, bit(c.EgressIsolated)<<1|bit(c.IngressIsolated))
+	}
+	for _, d := range dims {
+		v := c.Values[d]
+		b = append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
+	}
+	return string(b)
+}
+
+// DimNames names the groups of a dimension, a few of them.
+func (l *Layout) DimNames(d int) string {
+	var names []string
+	for _, g := range l.Dims[d].Groups {
+		if len(names) == 3 {
+			names = append(names, fmt.Sprintf("and %d more", len(l.Dims[d].Groups)-3))
+			break
+		}
+		names = append(names, fmt.Sprintf("%q", l.View.Matrix.Groups[g].Name))
+	}
+	return joinWords(names)
+}
+
+func joinWords(words []string) string {
+	out := ""
+	for i, w := range words {
+		switch {
+		case i == 0:
+		case i == len(words)-1 && len(w) > 4 && w[:4] == "and ":
+			out += " "
+		default:
+			out += ", "
+		}
+		out += w
+	}
+	return out
+}
+
+func union(a, b []int) []int {
+	out := append(slices.Clone(a), b...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}

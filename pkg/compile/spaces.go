@@ -28,7 +28,6 @@ type spacer struct {
 	order  []node
 	work   int
 	keys   map[string]*keySet
-	forced []Entry // of the space that comes first and decides whole pairs
 }
 
 // maxWork bounds the search for a layout, in steps of some nanoseconds each, so

@@ -67,9 +67,20 @@ func FormatPrefix(p netip.Prefix) string {
 	return p.String()
 }
 
+// AppendPrefix appends what FormatPrefix writes.
+func AppendPrefix(b []byte, p netip.Prefix) []byte {
+	if IsHost(p) {
+		return p.Addr().AppendTo(b)
+	}
+	return p.AppendTo(b)
+}
+
 // ComparePrefix orders prefixes: IPv4 first, then by address, the wider first.
 func ComparePrefix(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+	if c := a.Addr().Compare(b.Addr()); c != 0 {
+		return c
+	}
+	return cmp.Compare(a.Bits(), b.Bits())
 }
 
 // ParseMAC reads a 48-bit MAC address in any of the usual notations and returns

@@ -14,7 +14,11 @@ func heldTwice(assets []Asset) []Conflict {
 		prefix netip.Prefix
 		asset  *Asset
 	}
-	var holds []hold
+	total := 0
+	for i := range assets {
+		total += len(assets[i].Addresses)
+	}
+	holds := make([]hold, 0, total)
 	for i := range assets {
 		a := &assets[i]
 		if !a.Kind.ClaimsMachine() {
@@ -25,7 +29,10 @@ func heldTwice(assets []Asset) []Conflict {
 		}
 	}
 	slices.SortFunc(holds, func(x, y hold) int {
-		return cmp.Or(ComparePrefix(x.prefix, y.prefix), cmp.Compare(x.asset.ID, y.asset.ID))
+		if c := ComparePrefix(x.prefix, y.prefix); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.asset.ID, y.asset.ID)
 	})
 	var out []Conflict
 	var open []hold // the prefixes that contain the one at hand, the widest first
@@ -36,6 +43,9 @@ func heldTwice(assets []Asset) []Conflict {
 		}
 		for ; i < len(holds) && holds[i].prefix == p; i++ {
 			open = append(open, holds[i])
+		}
+		if len(open) == 1 {
+			continue // as for nearly every address
 		}
 		con := Conflict{Kind: AddressHeldTwice, Field: FieldAddresses}
 		seen := map[string]bool{}
@@ -58,14 +68,21 @@ func heldTwice(assets []Asset) []Conflict {
 
 // sharedMACs finds the MACs that several machines have.
 func sharedMACs(assets []Asset) []Conflict {
-	held := map[string][]*Asset{}
+	first := map[string]*Asset{}
+	held := map[string][]*Asset{} // by more than one
 	var macs []string
 	for i := range assets {
 		if !assets[i].Kind.ClaimsMachine() {
 			continue
 		}
 		for _, mac := range assets[i].MACs {
-			if len(held[mac]) == 1 {
+			one, ok := first[mac]
+			if !ok {
+				first[mac] = &assets[i]
+				continue
+			}
+			if held[mac] == nil {
+				held[mac] = []*Asset{one}
 				macs = append(macs, mac)
 			}
 			held[mac] = append(held[mac], &assets[i])

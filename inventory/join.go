@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The kinds of identity, the strongest first. Each is a prefix in merger.index.
+// The kinds of identity, the strongest first.
 const (
 	byID = iota
 	byInstance
@@ -18,24 +18,50 @@ const (
 
 var identityNames = [identityKinds]string{"ID", "instance ID", "key", "MAC"}
 
-// identities lists what identifies an entry, by kind, as keys of merger.index.
-func (m *merger) identities(a *Asset) [identityKinds][]string {
-	var out [identityKinds][]string
-	if a.ID != "" {
-		out[byID] = []string{"id\x00" + a.ID}
-	}
-	if v := a.Attributes[AttrInstanceID]; v != "" {
-		out[byInstance] = []string{"instance\x00" + v}
-	}
-	for _, k := range m.opt.Keys {
-		if v := fieldValue(a, k); v != "" {
-			out[byKey] = append(out[byKey], "key\x00"+k+"\x00"+v)
+// identity is something that tells an asset from others: a value, and of a
+// configured key which field has it.
+type identity struct {
+	kind         int
+	field, value string
+}
+
+// identities appends to keys what identifies an entry, of one kind.
+func (m *merger) identities(keys []identity, a *Asset, kind int) []identity {
+	switch kind {
+	case byID:
+		if a.ID != "" {
+			keys = append(keys, identity{kind: kind, value: a.ID})
+		}
+	case byInstance:
+		if v := a.Attributes[AttrInstanceID]; v != "" {
+			keys = append(keys, identity{kind: kind, value: v})
+		}
+	case byKey:
+		for _, k := range m.opt.Keys {
+			if v := fieldValue(a, k); v != "" {
+				keys = append(keys, identity{kind, k, v})
+			}
+		}
+	case byMAC:
+		for _, mac := range a.MACs {
+			keys = append(keys, identity{kind: kind, value: mac})
 		}
 	}
-	for _, mac := range a.MACs {
-		out[byMAC] = append(out[byMAC], "mac\x00"+mac)
+	return keys
+}
+
+// have calls f for each cluster that has an identity. An ID is one cluster's:
+// whoever reports it joins the one that has it.
+func (m *merger) have(k identity, f func(*cluster)) {
+	if k.kind == byID {
+		if c := m.ids[k.value]; c != nil {
+			f(c)
+		}
+		return
 	}
-	return out
+	for _, c := range m.index[k] {
+		f(c)
+	}
 }
 
 // fieldValue returns the label or attribute that a field name names, or "".
@@ -65,13 +91,12 @@ func setScalar(a *Asset, field, value string) {
 }
 
 // add puts one entry where it belongs.
-func (m *merger) add(e entry) {
-	if m.isRouter(&e) {
+func (m *merger) add(e *entry) {
+	if m.isRouter(e) {
 		m.setAside(e, Router)
 		return
 	}
-	ids := m.identities(&e.asset)
-	c, ambiguous := m.find(&e, ids)
+	c, ambiguous := m.find(e)
 	switch {
 	case ambiguous && (e.asset.ID == "" || !e.trust.createsAssets()):
 		m.setAside(e, Ambiguous)
@@ -83,24 +108,36 @@ func (m *merger) add(e entry) {
 		m.setAside(e, Nameless)
 		return
 	case c == nil:
-		c = &cluster{id: e.asset.ID, bySrc: map[string]string{}}
-		m.clusters = append(m.clusters, c)
+		c = m.newCluster(e)
 	}
-	m.absorb(c, e, ids)
+	m.absorb(c, e)
+}
+
+func (m *merger) newCluster(e *entry) *cluster {
+	if len(m.pool) == 0 {
+		m.pool = make([]cluster, min(1024, cap(m.order)-len(m.clusters)))
+	}
+	c := &m.pool[0]
+	m.pool = m.pool[1:]
+	c.first = e
+	m.clusters = append(m.clusters, c)
+	return c
 }
 
 // find returns the cluster that an entry belongs to, by its strongest identity,
 // and whether that identity points at several. Disagreement is reported.
-func (m *merger) find(e *entry, ids [identityKinds][]string) (found *cluster, ambiguous bool) {
-	for kind, keys := range ids {
-		var hits []*cluster
-		for _, k := range keys {
-			for _, c := range m.index[k] {
+func (m *merger) find(e *entry) (found *cluster, ambiguous bool) {
+	for kind := range identityKinds {
+		hits := m.hits[:0]
+		m.keys = m.identities(m.keys[:0], e.asset, kind)
+		for _, k := range m.keys {
+			m.have(k, func(c *cluster) {
 				if !slices.Contains(hits, c) && m.mayJoin(c, e, kind) {
 					hits = append(hits, c)
 				}
-			}
+			})
 		}
+		m.hits = hits
 		switch {
 		case len(hits) == 0:
 		case found == nil && len(hits) == 1:
@@ -122,8 +159,20 @@ func (m *merger) mayJoin(c *cluster, e *entry, kind int) bool {
 	if kind == byID || !e.trust.createsAssets() {
 		return true
 	}
-	id, same := c.bySrc[e.source]
+	id, same := c.named(e.source)
 	return !same || id == e.asset.ID
+}
+
+// named returns the ID that a creating source uses for c, if it did.
+func (c *cluster) named(source string) (string, bool) {
+	if c.first.source == source {
+		return c.id(), true
+	}
+	if c.rest == nil {
+		return "", false
+	}
+	id, ok := c.rest.bySrc[source]
+	return id, ok
 }
 
 func ambiguity(e *entry, kind int, found *cluster, hits []*cluster) Conflict {
@@ -133,14 +182,14 @@ func ambiguity(e *entry, kind int, found *cluster, hits []*cluster) Conflict {
 	}
 	for _, c := range hits {
 		con.Claims = append(con.Claims, Claim{
-			Asset: c.id, Source: e.source, Value: cmp.Or(e.asset.ID, strings.Join(e.asset.MACs, " ")), Pos: c.pos.Pos,
+			Asset: c.id(), Source: e.source, Value: cmp.Or(e.asset.ID, strings.Join(e.asset.MACs, " ")), Pos: c.pos,
 		})
 	}
 	slices.SortStableFunc(con.Claims, func(a, b Claim) int {
 		switch {
-		case found != nil && a.Asset == found.id:
+		case found != nil && a.Asset == found.id():
 			return -1
-		case found != nil && b.Asset == found.id:
+		case found != nil && b.Asset == found.id():
 			return 1
 		}
 		return compareClaim(a, b)
@@ -149,21 +198,52 @@ func ambiguity(e *entry, kind int, found *cluster, hits []*cluster) Conflict {
 }
 
 // absorb adds what an entry says to a cluster, as far as its source is trusted.
-func (m *merger) absorb(c *cluster, e entry, ids [identityKinds][]string) {
+func (m *merger) absorb(c *cluster, e *entry) {
+	if c.first != e && c.rest == nil {
+		c.rest = &combined{bySrc: map[string]string{}}
+		taken := map[string]bool{}
+		for _, p := range c.first.asset.Addresses {
+			taken[FormatPrefix(p)] = true
+			c.rest.prefs = append(c.rest.prefs, p)
+		}
+		c.rest.combine(c.first, taken)
+	}
 	if e.trust.createsAssets() {
-		if _, ok := c.bySrc[e.source]; !ok {
-			c.bySrc[e.source] = e.asset.ID
+		if _, ok := c.named(e.source); !ok {
+			c.rest.bySrc[e.source] = e.asset.ID
 		}
-		if c.pos.Pos.File == "" {
-			c.pos.Pos = e.asset.Pos
+		if c.pos.File == "" {
+			c.pos = e.asset.Pos
 		}
-		for _, k := range slices.Concat(ids[:]...) {
+		m.register(c, e.asset)
+	}
+	taken := m.takeAddresses(c, e)
+	if c.first == e {
+		return
+	}
+	c.rest.combine(e, taken)
+	if e.asset.ID != "" && e.asset.ID != c.id() {
+		c.rest.facts = append(c.rest.facts, Fact{Field: FieldID, Value: e.asset.ID, Source: e.source, Pos: e.asset.Pos, Evidence: true})
+	}
+}
+
+// register makes a cluster known by all that identifies an entry of it.
+func (m *merger) register(c *cluster, a *Asset) {
+	if a.ID != "" {
+		m.ids[a.ID] = c
+	}
+	for kind := byInstance; kind < identityKinds; kind++ {
+		m.keys = m.identities(m.keys[:0], a, kind)
+		for _, k := range m.keys {
 			if !slices.Contains(m.index[k], c) {
 				m.index[k] = append(m.index[k], c)
 			}
 		}
 	}
-	taken := m.takeAddresses(c, &e)
+}
+
+// combine adds what an entry says. Taken holds the addresses that were.
+func (r *combined) combine(e *entry, taken map[string]bool) {
 	for _, f := range e.facts {
 		switch {
 		case f.Evidence:
@@ -177,74 +257,61 @@ func (m *merger) absorb(c *cluster, e entry, ids [identityKinds][]string) {
 			f.Evidence = !e.trust.setsAddresses()
 		}
 		if f.Evidence {
-			c.facts = append(c.facts, f)
+			r.facts = append(r.facts, f)
 		} else {
-			c.claims = append(c.claims, claim{f, e.rank})
+			r.claims = append(r.claims, claim{f, e.rank})
 		}
 	}
 	if e.trust.setsAddresses() {
-		c.macs = append(c.macs, e.asset.MACs...)
-		c.attach = append(c.attach, e.asset.Attachments...)
-	}
-	if e.asset.ID != "" && e.asset.ID != c.id {
-		c.facts = append(c.facts, Fact{Field: FieldID, Value: e.asset.ID, Source: e.source, Pos: e.asset.Pos, Evidence: true})
+		r.macs = append(r.macs, e.asset.MACs...)
+		r.attach = append(r.attach, e.asset.Attachments...)
 	}
 }
 
 // takeAddresses adds an entry's addresses to c and returns those that it added,
 // in the form of facts. A source that may add addresses but create no assets
-// does not get one that another machine holds.
+// does not get one that another machine holds. Of the entry that made c, which
+// has them all, nothing is returned.
 func (m *merger) takeAddresses(c *cluster, e *entry) map[string]bool {
-	taken := map[string]bool{}
 	if !e.trust.setsAddresses() {
-		return taken
+		return nil
 	}
+	if c.first == e {
+		m.note(c, e.asset.Addresses...)
+		return nil
+	}
+	taken := map[string]bool{}
 	for _, p := range e.asset.Addresses {
 		if !e.trust.createsAssets() {
-			if other := m.holder(p, c); other != nil {
+			if other := m.holder(p, c, m.clusters); other != nil {
 				m.conflicts = append(m.conflicts, Conflict{Kind: AddressClaimed, Field: FieldAddresses, Claims: []Claim{
-					{Asset: other.id, Value: FormatPrefix(p), Pos: other.pos.Pos},
-					{Asset: c.id, Source: e.source, Value: FormatPrefix(p), Pos: c.pos.Pos},
+					{Asset: other.id(), Value: FormatPrefix(p), Pos: other.pos},
+					{Asset: c.id(), Source: e.source, Value: FormatPrefix(p), Pos: c.pos},
 				}})
 				continue
 			}
 		}
 		taken[FormatPrefix(p)] = true
-		c.prefs = append(c.prefs, p)
-		if IsHost(p) {
-			m.holders[p] = append(m.holders[p], c)
-		} else if !slices.Contains(m.wide, c) {
-			m.wide = append(m.wide, c)
-		}
+		c.rest.prefs = append(c.rest.prefs, p)
+		m.note(c, p)
 	}
 	return taken
 }
 
-// holder returns a machine other than c that holds all or part of p, or nil.
-func (m *merger) holder(p netip.Prefix, c *cluster) *cluster {
-	for _, h := range m.holders[p] {
-		if h != c && h.claimsMachine() {
-			return h
-		}
+// prefixes are the addresses that a cluster has so far.
+func (c *cluster) prefixes() []netip.Prefix {
+	if c.rest == nil {
+		return c.first.asset.Addresses
 	}
-	for _, h := range m.wide {
-		if h != c && h.claimsMachine() && slices.ContainsFunc(h.prefs, p.Overlaps) {
-			return h
-		}
-	}
-	if !IsHost(p) {
-		for _, h := range m.clusters {
-			if h != c && h.claimsMachine() && slices.ContainsFunc(h.prefs, p.Overlaps) {
-				return h
-			}
-		}
-	}
-	return nil
+	return c.rest.prefs
 }
 
 func (c *cluster) claimsMachine() bool {
+	if c.rest == nil {
+		return c.first.asset.Kind.ClaimsMachine()
+	}
 	best, kind := -1, Kind("")
-	for _, cl := range c.claims {
+	for _, cl := range c.rest.claims {
 		if cl.fact.Field == FieldKind && (best < 0 || cl.rank < best) {
 			best, kind = cl.rank, Kind(cl.fact.Value)
 		}

@@ -2,9 +2,10 @@ package inventory
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"slices"
+
+	"bulkhead/pkg/diag"
 )
 
 // AttrInstanceID is the attribute that holds the identity which a cloud or a
@@ -43,18 +44,27 @@ type MergeOptions struct {
 // what they may not set stays in the asset's facts as evidence. So a machine
 // that clones a MAC gains nothing from a source that is trusted with evidence
 // only: its address enters no asset, and stays unknown.
+//
+// The inventory shares facts and maps with the reports where nothing had to be
+// changed: neither may be written to afterwards.
 func Merge(reports []Report, opt MergeOptions) *Inventory {
 	m := newMerger(opt, reports)
-	for _, e := range m.entries {
+	for _, e := range m.order {
 		m.add(e)
 	}
 	return m.finish()
 }
 
-// entry is one asset of one report, on its way into the inventory.
+// entry is one asset of one report, on its way into the inventory. The asset is
+// the report's own where its lists are in order, so it is only read.
 type entry struct {
-	asset  Asset
-	facts  []Fact
+	asset *Asset
+	facts []Fact // perhaps the report's own
+	*origin
+}
+
+// origin is the report that an entry came with.
+type origin struct {
 	source string
 	trust  Trust
 	rank   int
@@ -66,59 +76,98 @@ type claim struct {
 	rank int
 }
 
-// cluster is an asset in the making.
+// cluster is an asset in the making. Nearly all are made by one entry and stay
+// so; what it takes to combine several is made when the second one comes.
 type cluster struct {
-	id     string
+	first  *entry
+	pos    diag.Pos // the declaration of the strongest source
+	wideAt int      // its place in merger.wide, from 1; 0 if it has no prefix wider than a host
+	rest   *combined
+}
+
+// combined is what several entries say of one asset, the first one included.
+type combined struct {
 	bySrc  map[string]string // source -> the ID that it uses
 	claims []claim           // accepted
 	facts  []Fact            // evidence
-	pos    Asset             // only Pos counts: the declaration of the strongest source
 	prefs  []netip.Prefix
 	macs   []string
 	attach []Attachment
 }
 
+func (c *cluster) id() string { return c.first.asset.ID }
+
 type merger struct {
 	opt       MergeOptions
-	entries   []entry
+	order     []*entry
 	clusters  []*cluster
-	index     map[string][]*cluster // identity -> who has it
-	holders   map[netip.Prefix][]*cluster
-	wide      []*cluster // hold a prefix wider than a host
+	pool      []cluster // clusters are cut from it
+	ids       map[string]*cluster
+	index     map[identity][]*cluster // identities other than IDs -> who has them
+	keys      []identity              // to be used again
+	hits      []*cluster              // to be used again
 	routers   map[[2]string]bool
 	evidence  []Evidence
 	conflicts []Conflict
+	holders
 }
 
 func newMerger(opt MergeOptions, reports []Report) *merger {
 	opt.RouterIPv4 = cmp.Or(opt.RouterIPv4, DefaultRouterIPv4)
 	opt.RouterIPv6 = cmp.Or(opt.RouterIPv6, DefaultRouterIPv6)
-	m := &merger{opt: opt, index: map[string][]*cluster{}, holders: map[netip.Prefix][]*cluster{}}
+	total := 0
+	for _, r := range reports {
+		total += len(r.Assets)
+	}
+	m := &merger{
+		opt: opt, order: make([]*entry, 0, total), clusters: make([]*cluster, 0, total),
+		ids: make(map[string]*cluster, total), index: map[identity][]*cluster{},
+	}
+	entries := make([]entry, 0, total)
 	rank := ranks(opt.Precedence, reports)
 	for _, r := range reports {
-		for _, a := range r.Assets {
-			a = canonical(a)
-			m.entries = append(m.entries, entry{
-				asset: a, facts: a.statements(r.Source, r.Seen), source: r.Source, trust: r.Trust, rank: rank[r.Source],
-			})
+		from := &origin{r.Source, r.Trust, rank[r.Source]}
+		m.asked = m.asked || r.Trust.setsAddresses() && !r.Trust.createsAssets()
+		for i := range r.Assets {
+			a := canonical(&r.Assets[i])
+			entries = append(entries, entry{asset: a, facts: a.statements(r.Source, r.Seen), origin: from})
+			m.order = append(m.order, &entries[len(entries)-1])
 		}
 	}
-	slices.SortFunc(m.entries, compareEntry)
-	m.routers = findRouters(m.entries, opt)
+	if !slices.IsSortedFunc(m.order, compareEntry) {
+		slices.SortFunc(m.order, compareEntry)
+	}
+	m.routers = findRouters(m.order, opt)
 	return m
 }
 
-// canonical copies an entry and puts its lists in order, so that a source which
-// reports in another order reports the same.
-func canonical(a Asset) Asset {
-	addrs := make([]netip.Prefix, 0, len(a.Addresses))
-	for _, p := range a.Addresses {
-		addrs = append(addrs, p.Masked())
+// canonical puts an entry's lists in order, so that a source which reports in
+// another order reports the same. An entry that is not in order is copied.
+func canonical(a *Asset) *Asset {
+	ordered := func(p, q netip.Prefix) bool { return ComparePrefix(p, q) < 0 }
+	if strictly(a.Addresses, ordered) && strictly(a.MACs, func(x, y string) bool { return x < y }) && len(a.Attachments) == 0 &&
+		!slices.ContainsFunc(a.Addresses, func(p netip.Prefix) bool { return p != p.Masked() }) {
+		return a
 	}
-	a.Addresses = sortPrefixes(addrs)
-	a.MACs = slices.Compact(slices.Sorted(slices.Values(a.MACs)))
-	a.Attachments = slices.Compact(slices.SortedFunc(slices.Values(a.Attachments), compareAttachment))
-	return a
+	out := *a
+	out.Addresses = make([]netip.Prefix, 0, len(a.Addresses))
+	for _, p := range a.Addresses {
+		out.Addresses = append(out.Addresses, p.Masked())
+	}
+	out.Addresses = sortPrefixes(out.Addresses)
+	out.MACs = slices.Compact(slices.Sorted(slices.Values(a.MACs)))
+	out.Attachments = slices.Compact(slices.SortedFunc(slices.Values(a.Attachments), compareAttachment))
+	return &out
+}
+
+// strictly reports whether a list is in order without repeats.
+func strictly[T any](list []T, less func(a, b T) bool) bool {
+	for i := 1; i < len(list); i++ {
+		if !less(list[i-1], list[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // ranks numbers sources by precedence, the strongest 0.
@@ -146,48 +195,55 @@ func ranks(precedence []string, reports []Report) map[string]int {
 
 // compareEntry puts sources that create assets first, then by precedence. The
 // rest makes the order total, so that it does not depend on the input's.
-func compareEntry(a, b entry) int {
-	first := func(e entry) int {
-		if e.trust.createsAssets() {
-			return 0
+func compareEntry(a, b *entry) int {
+	if a.origin != b.origin {
+		first := func(e *entry) int {
+			if e.trust.createsAssets() {
+				return 0
+			}
+			return 1
 		}
-		return 1
+		if c := cmp.Or(cmp.Compare(first(a), first(b)), cmp.Compare(a.rank, b.rank), cmp.Compare(a.trust, b.trust)); c != 0 {
+			return c
+		}
 	}
-	return cmp.Or(
-		cmp.Compare(first(a), first(b)), cmp.Compare(a.rank, b.rank), cmp.Compare(a.trust, b.trust),
-		cmp.Compare(a.asset.ID, b.asset.ID), comparePos(a.asset.Pos, b.asset.Pos),
-		slices.CompareFunc(a.facts, b.facts, compareFact))
+	if c := cmp.Compare(a.asset.ID, b.asset.ID); c != 0 {
+		return c
+	}
+	if c := comparePos(a.asset.Pos, b.asset.Pos); c != 0 {
+		return c
+	}
+	return slices.CompareFunc(a.facts, b.facts, compareFact)
 }
 
 // findRouters returns the MACs, by source, that have more addresses than a host.
-func findRouters(entries []entry, opt MergeOptions) map[[2]string]bool {
-	held := map[[2]string]map[netip.Prefix]bool{}
+func findRouters(entries []*entry, opt MergeOptions) map[[2]string]bool {
+	// Addresses by MAC and family, only as many as it takes to be a router.
+	held := map[[2]string]*[2][]netip.Prefix{}
+	out := map[[2]string]bool{}
 	for _, e := range entries {
-		if !learned(&e.asset) {
+		if !learned(e.asset) {
 			continue
 		}
 		for _, mac := range e.asset.MACs {
 			key := [2]string{e.source, mac}
-			if held[key] == nil {
-				held[key] = map[netip.Prefix]bool{}
+			ps := held[key]
+			if ps == nil {
+				ps = &[2][]netip.Prefix{}
+				held[key] = ps
 			}
 			for _, p := range e.asset.Addresses {
-				held[key][p] = true
+				family, limit := 0, opt.RouterIPv4
+				if !p.Addr().Is4() {
+					family, limit = 1, opt.RouterIPv6
+				}
+				if len(ps[family]) <= limit && !slices.Contains(ps[family], p) {
+					ps[family] = append(ps[family], p)
+				}
+				if len(ps[family]) > limit {
+					out[key] = true
+				}
 			}
-		}
-	}
-	out := map[[2]string]bool{}
-	for key, ps := range held {
-		v4, v6 := 0, 0
-		for p := range ps {
-			if p.Addr().Is4() {
-				v4++
-			} else {
-				v6++
-			}
-		}
-		if v4 > opt.RouterIPv4 || v6 > opt.RouterIPv6 {
-			out[key] = true
 		}
 	}
 	return out
@@ -197,17 +253,18 @@ func findRouters(entries []entry, opt MergeOptions) map[[2]string]bool {
 func learned(a *Asset) bool { return a.Pos.File == "" && a.Attributes[AttrInstanceID] == "" }
 
 func (m *merger) isRouter(e *entry) bool {
-	return learned(&e.asset) && slices.ContainsFunc(e.asset.MACs, func(mac string) bool {
+	return len(m.routers) > 0 && learned(e.asset) && slices.ContainsFunc(e.asset.MACs, func(mac string) bool {
 		return m.routers[[2]string{e.source, mac}]
 	})
 }
 
-func (m *merger) setAside(e entry, why Reason) {
-	e.asset.Facts = e.facts
-	for i := range e.asset.Facts {
-		e.asset.Facts[i].Evidence = true
+func (m *merger) setAside(e *entry, why Reason) {
+	a := *e.asset
+	a.Facts = slices.Clone(e.facts)
+	for i := range a.Facts {
+		a.Facts[i].Evidence = true
 	}
-	m.evidence = append(m.evidence, Evidence{Source: e.source, Reason: why, Entry: tidy(e.asset)})
+	m.evidence = append(m.evidence, Evidence{Source: e.source, Reason: why, Entry: tidy(a)})
 }
 
 // tidy replaces absent lists by empty ones, so that they print alike.
@@ -225,71 +282,4 @@ func tidy(a Asset) Asset {
 		a.Attributes = map[string]string{}
 	}
 	return a
-}
-
-// finish resolves what the clusters claim, and looks for conflicts among them.
-func (m *merger) finish() *Inventory {
-	inv := &Inventory{Assets: []Asset{}, Evidence: m.evidence, Conflicts: []Conflict{}}
-	for _, c := range m.clusters {
-		a, conflicts := c.resolve()
-		inv.Assets = append(inv.Assets, a)
-		m.conflicts = append(m.conflicts, conflicts...)
-	}
-	slices.SortFunc(inv.Assets, func(a, b Asset) int { return cmp.Compare(a.ID, b.ID) })
-	m.conflicts = append(m.conflicts, heldTwice(inv.Assets)...)
-	m.conflicts = append(m.conflicts, sharedMACs(inv.Assets)...)
-	slices.SortFunc(m.conflicts, compareConflict)
-	inv.Conflicts = append(inv.Conflicts, slices.CompactFunc(m.conflicts, func(a, b Conflict) bool {
-		return compareConflict(a, b) == 0
-	})...)
-	slices.SortFunc(inv.Evidence, compareEvidence)
-	if inv.Evidence == nil {
-		inv.Evidence = []Evidence{}
-	}
-	return inv
-}
-
-func compareEvidence(a, b Evidence) int {
-	return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Entry.ID, b.Entry.ID),
-		slices.CompareFunc(a.Entry.Facts, b.Entry.Facts, compareFact))
-}
-
-// resolve turns the accepted claims into an asset. Of several values of one
-// field the one of the strongest source holds; the others become evidence.
-func (c *cluster) resolve() (Asset, []Conflict) {
-	a := tidy(Asset{ID: c.id, Pos: c.pos.Pos})
-	a.Addresses = append(a.Addresses, sortPrefixes(c.prefs)...)
-	a.MACs = append(a.MACs, slices.Compact(slices.Sorted(slices.Values(c.macs)))...)
-	a.Attachments = slices.Compact(slices.SortedFunc(slices.Values(c.attach), compareAttachment))
-
-	fields := map[string][]claim{}
-	for _, cl := range c.claims {
-		if isScalar(cl.fact.Field) {
-			fields[cl.fact.Field] = append(fields[cl.fact.Field], cl)
-		} else {
-			a.Facts = append(a.Facts, cl.fact)
-		}
-	}
-	var conflicts []Conflict
-	for _, field := range slices.Sorted(maps.Keys(fields)) {
-		cs := fields[field]
-		slices.SortFunc(cs, func(x, y claim) int {
-			return cmp.Or(cmp.Compare(x.rank, y.rank), compareFact(x.fact, y.fact))
-		})
-		won := cs[0].fact.Value
-		setScalar(&a, field, won)
-		con := Conflict{Kind: ValuesDiffer, Field: field}
-		for _, cl := range cs {
-			cl.fact.Evidence = cl.fact.Value != won
-			a.Facts = append(a.Facts, cl.fact)
-			con.Claims = append(con.Claims, Claim{Asset: c.id, Source: cl.fact.Source, Value: cl.fact.Value, Pos: cl.fact.Pos})
-		}
-		if slices.ContainsFunc(con.Claims, func(cl Claim) bool { return cl.Value != won }) {
-			conflicts = append(conflicts, con)
-		}
-	}
-	a.Facts = append(a.Facts, c.facts...)
-	slices.SortFunc(a.Facts, compareFact)
-	a.Facts = slices.Compact(a.Facts)
-	return a, conflicts
 }

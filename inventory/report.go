@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"bulkhead/pkg/diag"
@@ -76,8 +77,23 @@ func compareAttachment(a, b Attachment) int {
 }
 
 func compareFact(a, b Fact) int {
-	return cmp.Or(cmp.Compare(a.Field, b.Field), cmp.Compare(a.Value, b.Value), cmp.Compare(a.Source, b.Source),
-		comparePos(a.Pos, b.Pos), a.Seen.Compare(b.Seen))
+	// One after the other: the first two nearly always decide, and sorting asks this
+	// for every fact of the network.
+	if c := cmp.Compare(a.Field, b.Field); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(a.Value, b.Value); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(a.Source, b.Source), comparePos(a.Pos, b.Pos), a.Seen.Compare(b.Seen))
+}
+
+// SortFacts puts the facts of one asset into the order in which Merge leaves
+// them. A source whose facts are so spares Merge a copy of each.
+func SortFacts(facts []Fact) {
+	if !slices.IsSortedFunc(facts, compareFact) {
+		slices.SortFunc(facts, compareFact)
+	}
 }
 
 func comparePos(a, b diag.Pos) int {
@@ -110,8 +126,12 @@ func (a *Asset) FieldPos(field, value string) diag.Pos {
 }
 
 // statements lists everything that a says, one fact each, in order of field and
-// value. Positions and times come from a.Facts where it has them.
+// value. Positions and times come from a.Facts where it has them; where that is
+// the list already, it is returned itself.
 func (a *Asset) statements(source string, seen time.Time) []Fact {
+	if a.stated(source) {
+		return a.Facts
+	}
 	known := make(map[[2]string]Fact, len(a.Facts))
 	for _, f := range a.Facts {
 		known[[2]string{f.Field, f.Value}] = f
@@ -151,4 +171,58 @@ func (a *Asset) statements(source string, seen time.Time) []Fact {
 	}
 	slices.SortFunc(out, compareFact)
 	return slices.Compact(out)
+}
+
+// stated reports whether a.Facts is what statements would list: each thing that
+// a says once, by the source, in order, and nothing besides.
+func (a *Asset) stated(source string) bool {
+	if len(a.Facts) == 0 || len(a.Attachments) > 0 || len(a.Addresses) > 8 {
+		return false // the list would have to be made to be compared
+	}
+	addresses, macs, labels, attributes, kind := 0, 0, 0, 0, 0
+	for i := range a.Facts {
+		f := &a.Facts[i]
+		if f.Source != source || f.Evidence {
+			return false
+		}
+		// In order without repeats: as many facts as there are things, each of which
+		// there is, are all of them.
+		if i > 0 {
+			if p := &a.Facts[i-1]; p.Field > f.Field || p.Field == f.Field && p.Value >= f.Value {
+				return false
+			}
+		}
+		ok := false
+		switch {
+		case f.Field == FieldKind:
+			ok, kind = f.Value == string(a.Kind), kind+1
+		case f.Field == FieldAddresses:
+			ok, addresses = a.holds(f.Value), addresses+1
+		case f.Field == FieldMACs:
+			_, ok = slices.BinarySearch(a.MACs, f.Value)
+			macs++
+		case strings.HasPrefix(f.Field, FieldLabel):
+			v, has := a.Labels[f.Field[len(FieldLabel):]]
+			ok, labels = has && v == f.Value, labels+1
+		case strings.HasPrefix(f.Field, FieldAttribute):
+			v, has := a.Attributes[f.Field[len(FieldAttribute):]]
+			ok, attributes = has && v == f.Value, attributes+1
+		}
+		if !ok {
+			return false
+		}
+	}
+	return addresses == len(a.Addresses) && macs == len(a.MACs) && labels == len(a.Labels) &&
+		attributes == len(a.Attributes) && kind == min(1, len(a.Kind))
+}
+
+// holds reports whether one of the addresses is written so.
+func (a *Asset) holds(text string) bool {
+	for _, p := range a.Addresses {
+		var buf [64]byte
+		if string(AppendPrefix(buf[:0], p)) == text {
+			return true
+		}
+	}
+	return false
 }

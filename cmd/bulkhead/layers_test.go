@@ -27,6 +27,7 @@ var layers = []struct {
 	{"bulkhead/pkg/config", 5},
 	{"bulkhead/pkg/packet", 5},
 	{"bulkhead/pkg/compile", 6},
+	{"bulkhead/bench/estate", 6},
 	{"bulkhead/pkg/driver", 7},
 	{"bulkhead/pkg/prove", 8},
 	{"bulkhead/pkg/driver/drivertest", 9},

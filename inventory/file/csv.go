@@ -2,10 +2,8 @@ package file
 
 import (
 	"bytes"
-	"encoding/csv"
-	"errors"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -19,14 +17,16 @@ import (
 // and kind must be there. Several addresses or MACs in one cell are separated
 // by spaces, and an empty cell says nothing. File names the file in positions.
 // Every mistake goes to diags; the assets that could be read are returned.
+// Assets with the same labels, or the same attributes, share one map.
 func ReadCSV(file string, data []byte, diags *diag.List) []inventory.Asset {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // spreadsheets write it
-	t := &table{file: file, lines: bytes.Split(data, []byte("\n")), diags: diags}
-	t.r = csv.NewReader(bytes.NewReader(data))
-	t.r.FieldsPerRecord = -1 // counted here, so that one short row does not hide the others' mistakes
-	header, ok := t.next()
+	t := &table{diags: diags, rows: newRows(file, data, diags)}
+	// Hardly a row is shorter than 16 bytes: a file of empty lines must not ask for
+	// gigabytes.
+	t.left = min(bytes.Count(data, []byte("\n")), len(data)/16)
+	header, ok := t.rows.next()
 	if !ok {
-		if !t.broken {
+		if !t.rows.broken {
 			diags.Errorf(diag.Pos{File: file, Line: 1, Col: 1}, "the file is empty").Hint = "a CSV file begins with the header id,kind,addresses,..."
 		}
 		return nil
@@ -36,64 +36,48 @@ func ReadCSV(file string, data []byte, diags *diag.List) []inventory.Asset {
 	}
 	var out []inventory.Asset
 	for {
-		row, ok := t.next()
+		row, ok := t.rows.next()
 		if !ok {
 			return out
 		}
 		if a, ok := t.asset(row); ok {
+			if out == nil {
+				out = make([]inventory.Asset, 0, t.left+1)
+			}
 			out = append(out, a)
 		}
 	}
 }
 
-// column puts one cell into an asset.
-type column func(b builder, cell strict.Named) error
+// columnKind is what a column is about.
+type columnKind int
+
+const (
+	columnID columnKind = iota
+	columnKindOf
+	columnAddresses
+	columnMACs
+	columnLabel
+	columnAttribute
+)
+
+// column is one column: of a label or an attribute, also its name, and the name
+// of the field that it becomes.
+type column struct {
+	kind        columnKind
+	name, field string
+}
 
 type table struct {
-	file   string
-	lines  [][]byte
-	r      *csv.Reader
-	diags  *diag.List
-	cols   []column
-	id     int // which column it is
-	kind   int
-	broken bool // not CSV from here on; reported
-}
-
-// next returns one row's cells with their positions, or false at the end.
-func (t *table) next() ([]strict.Named, bool) {
-	row, err := t.r.Read()
-	if errors.Is(err, io.EOF) {
-		return nil, false
-	}
-	if err != nil {
-		pos := diag.Pos{File: t.file, Line: 1, Col: 1}
-		var pe *csv.ParseError
-		if errors.As(err, &pe) {
-			pos.Line, pos.Col = pe.Line, t.column(pe.Line, pe.Column)
-			err = pe.Err
-		}
-		t.broken = true
-		t.diags.Errorf(pos, "not valid CSV: %v", err).Hint = "the rest of the file was not read"
-		return nil, false
-	}
-	cells := make([]strict.Named, len(row))
-	for i, v := range row {
-		line, col := t.r.FieldPos(i)
-		cells[i] = strict.Named{
-			Value: v, Pos: diag.Pos{File: t.file, Line: line, Col: t.column(line, col)}, Len: utf8.RuneCountInString(v),
-		}
-	}
-	return cells, true
-}
-
-// column turns a column in bytes, as encoding/csv counts, into characters.
-func (t *table) column(line, col int) int {
-	if line < 1 || line > len(t.lines) || col < 1 {
-		return max(col, 1)
-	}
-	text := t.lines[line-1]
-	return utf8.RuneCount(text[:min(col-1, len(text))]) + 1
+	diags      *diag.List
+	rows       *rows
+	left       int // about so many rows, so that memory is asked for once
+	cols       []column
+	id         int // which column it is
+	kind       int
+	labels     fieldMaps
+	attributes fieldMaps
+	facts      []inventory.Fact // a block that assets get theirs from
 }
 
 // header reads the header row, and reports whether rows can be read by it.
@@ -118,6 +102,12 @@ func (t *table) header(cells []strict.Named) bool {
 		}
 		first[c.Value] = true
 		t.cols = append(t.cols, col)
+		switch col.kind {
+		case columnLabel:
+			t.labels.columns = append(t.labels.columns, i)
+		case columnAttribute:
+			t.attributes.columns = append(t.attributes.columns, i)
+		}
 	}
 	for _, need := range []string{"id", "kind"} {
 		if !first[need] {
@@ -131,19 +121,19 @@ func (t *table) header(cells []strict.Named) bool {
 func columnFor(name string) (column, error) {
 	switch name {
 	case "id":
-		return func(b builder, c strict.Named) error { return nil }, nil
+		return column{kind: columnID}, nil
 	case "kind":
-		return func(b builder, c strict.Named) error { return b.kind(c) }, nil
+		return column{kind: columnKindOf}, nil
 	case "addresses":
-		return each(builder.address), nil
+		return column{kind: columnAddresses}, nil
 	case "macs":
-		return each(builder.mac), nil
+		return column{kind: columnMACs}, nil
 	}
 	if n, ok := strings.CutPrefix(name, inventory.FieldLabel); ok {
-		return func(b builder, c strict.Named) error { b.label(n, c); return nil }, checkFieldName("a label", n)
+		return column{columnLabel, n, name}, checkFieldName("a label", n)
 	}
 	if n, ok := strings.CutPrefix(name, inventory.FieldAttribute); ok {
-		return func(b builder, c strict.Named) error { b.attribute(n, c); return nil }, checkFieldName("an attribute", n)
+		return column{columnAttribute, n, name}, checkFieldName("an attribute", n)
 	}
 	m := &strict.Mistake{Message: fmt.Sprintf("unknown column %q", name)}
 	known := []string{"id", "kind", "addresses", "macs"}
@@ -151,47 +141,29 @@ func columnFor(name string) (column, error) {
 	if m.Hint == "" {
 		m.Hint = "the columns are id, kind, addresses, macs, labels.<name> and attributes.<name>"
 	}
-	return nil, m
+	return column{}, m
 }
 
-// each splits a cell at spaces and puts the parts in one by one. All mistakes of
-// the cell are joined.
-func each(put func(builder, strict.Named) error) column {
-	return func(b builder, c strict.Named) error {
-		var errs mistakes
-		for off := 0; off < len(c.Value); {
-			if c.Value[off] == ' ' {
-				off++
-				continue
-			}
-			end := off
-			for end < len(c.Value) && c.Value[end] != ' ' {
-				end++
-			}
-			part := strict.Named{Value: c.Value[off:end], Pos: c.Pos}
-			part.Len = utf8.RuneCountInString(part.Value)
-			part.Pos.Col += utf8.RuneCountInString(c.Value[:off])
-			if err := put(b, part); err != nil {
-				errs = append(errs, located{part, err})
-			}
-			off = end
+// each splits a cell at spaces and puts the parts in one by one.
+func (t *table) each(c strict.Named, put func(strict.Named) error) {
+	for off := 0; off < len(c.Value); {
+		if c.Value[off] == ' ' {
+			off++
+			continue
 		}
-		if errs == nil {
-			return nil
+		end := off
+		for end < len(c.Value) && c.Value[end] != ' ' {
+			end++
 		}
-		return errs
+		part := strict.Named{Value: c.Value[off:end], Pos: c.Pos}
+		part.Len = utf8.RuneCountInString(part.Value)
+		part.Pos.Col += utf8.RuneCountInString(c.Value[:off])
+		if err := put(part); err != nil {
+			strict.Report(t.diags, part, err)
+		}
+		off = end
 	}
 }
-
-type located struct {
-	at  strict.Named
-	err error
-}
-
-// mistakes are the errors of one cell, each at its own place.
-type mistakes []located
-
-func (m mistakes) Error() string { return m[0].err.Error() }
 
 func (t *table) asset(row []strict.Named) (inventory.Asset, bool) {
 	if len(row) != len(t.cols) {
@@ -199,28 +171,52 @@ func (t *table) asset(row []strict.Named) (inventory.Asset, bool) {
 		return inventory.Asset{}, false
 	}
 	id := row[t.id]
-	a := inventory.Asset{ID: id.Value, Pos: id.Pos}
 	if err := CheckID(id.Value); err != nil {
 		strict.Report(t.diags, id, err)
-		return a, false
+		return inventory.Asset{}, false
 	}
+	b := builder{a: &inventory.Asset{ID: id.Value, Pos: id.Pos, Facts: t.room()}}
 	for i, cell := range row {
-		if cell.Value == "" && i != t.id {
+		if cell.Value == "" {
 			continue
 		}
-		err := t.cols[i](builder{&a}, cell)
-		var many mistakes
-		switch {
-		case errors.As(err, &many):
-			for _, m := range many {
-				strict.Report(t.diags, m.at, m.err)
+		switch col := &t.cols[i]; col.kind {
+		case columnKindOf:
+			if err := b.kind(cell); err != nil {
+				strict.Report(t.diags, cell, err)
 			}
-		case err != nil:
-			strict.Report(t.diags, cell, err)
+		case columnAddresses:
+			t.each(cell, b.address)
+		case columnMACs:
+			t.each(cell, b.mac)
+		case columnLabel, columnAttribute:
+			b.fact(col.field, cell.Value, cell.Pos)
 		}
 	}
+	b.a.Labels = t.labels.of(t.cols, row)
+	b.a.Attributes = t.attributes.of(t.cols, row)
+	t.take(b.a)
 	if row[t.kind].Value == "" {
-		t.diags.Errorf(id.Pos, "asset %q has no kind", a.ID)
+		t.diags.Errorf(id.Pos, "asset %q has no kind", b.a.ID)
 	}
-	return a, true
+	return *b.a, true
+}
+
+// room gives the facts of the next asset a place in the block: one allocation
+// for many assets. Facts that do not fit move out of it by themselves.
+func (t *table) room() []inventory.Fact {
+	if cap(t.facts)-len(t.facts) < len(t.cols) {
+		t.facts = make([]inventory.Fact, 0, min(t.left+1, 1024)*len(t.cols))
+	}
+	return t.facts[len(t.facts):]
+}
+
+// take finishes an asset's facts: in the order in which Merge wants them, and
+// with no room left behind them that the next asset's are in.
+func (t *table) take(a *inventory.Asset) {
+	if n := len(a.Facts); n > 0 && n <= cap(t.facts)-len(t.facts) && &a.Facts[0] == &t.facts[:len(t.facts)+1][len(t.facts)] {
+		t.facts = t.facts[:len(t.facts)+n]
+	}
+	a.Facts = slices.Clip(a.Facts)
+	inventory.SortFacts(a.Facts)
 }

@@ -9,6 +9,7 @@ package file
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"bulkhead/inventory"
@@ -47,6 +48,15 @@ func wordRune(r rune) bool {
 }
 
 func looksLikeAddress(s string) bool {
+	// Parsing makes an error for every name that is none: most of them end here.
+	for i := range len(s) {
+		if c := s[i]; !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F' || c == '.' || c == ':' || c == '/' || c == '%') {
+			if !strings.ContainsRune(s, '%') { // a zone may be named anything
+				return false
+			}
+			break
+		}
+	}
 	if _, err := netip.ParseAddr(s); err == nil {
 		return true
 	}
@@ -74,56 +84,92 @@ func checkFieldName(what, name string) error {
 }
 
 // builder fills one asset, and keeps for every fact where it was written.
-type builder struct{ a *inventory.Asset }
+type builder struct {
+	a *inventory.Asset
+	// What is there already, for assets with so many that looking through the list
+	// for each would take for ever.
+	addresses map[netip.Prefix]bool
+	macs      map[string]bool
+}
 
-func (b builder) fact(field, value string, pos diag.Pos) {
+// many is the length from which a list is looked through by a map.
+const many = 32
+
+func (b *builder) fact(field, value string, pos diag.Pos) {
 	b.a.Facts = append(b.a.Facts, inventory.Fact{Field: field, Value: value, Source: inventory.FileSource, Pos: pos})
 }
 
-func (b builder) kind(v strict.Named) error {
-	var names []string
+func (b *builder) kind(v strict.Named) error {
 	for _, k := range inventory.Kinds() {
 		if v.Value == string(k) {
 			b.a.Kind = k
-			b.fact(inventory.FieldKind, v.Value, v.Pos)
+			b.fact(inventory.FieldKind, string(k), v.Pos)
 			return nil
 		}
+	}
+	var names []string
+	for _, k := range inventory.Kinds() {
 		names = append(names, string(k))
 	}
 	return strict.Unknown("kind", v.Value, names)
 }
 
-func (b builder) address(v strict.Named) error {
+func (b *builder) address(v strict.Named) error {
 	p, err := inventory.ParsePrefix(v.Value)
 	if err != nil {
 		return err
 	}
-	for _, have := range b.a.Addresses {
-		if have == p {
-			return fmt.Errorf("address %q is given twice", v.Value)
-		}
+	if has(b.a.Addresses, p, &b.addresses) {
+		return fmt.Errorf("address %q is given twice", v.Value)
 	}
 	b.a.Addresses = append(b.a.Addresses, p)
-	b.fact(inventory.FieldAddresses, inventory.FormatPrefix(p), v.Pos)
+	b.fact(inventory.FieldAddresses, prefixText(p, v.Value), v.Pos)
 	return nil
 }
 
-func (b builder) mac(v strict.Named) error {
+// prefixText is inventory.FormatPrefix, without a copy where p was written so.
+func prefixText(p netip.Prefix, written string) string {
+	var buf [64]byte
+	text := inventory.AppendPrefix(buf[:0], p)
+	if string(text) == written {
+		return written
+	}
+	return string(text)
+}
+
+func (b *builder) mac(v strict.Named) error {
 	mac, err := inventory.ParseMAC(v.Value)
 	if err != nil {
 		return err
 	}
-	for _, have := range b.a.MACs {
-		if have == mac {
-			return fmt.Errorf("MAC %q is given twice", v.Value)
-		}
+	if has(b.a.MACs, mac, &b.macs) {
+		return fmt.Errorf("MAC %q is given twice", v.Value)
 	}
 	b.a.MACs = append(b.a.MACs, mac)
 	b.fact(inventory.FieldMACs, mac, v.Pos)
 	return nil
 }
 
-func (b builder) label(name string, v strict.Named) {
+// has reports whether v is in a list that it will be appended to if not. Seen
+// takes over from the list once that is long.
+func has[T comparable](list []T, v T, seen *map[T]bool) bool {
+	if len(list) < many {
+		return slices.Contains(list, v)
+	}
+	if *seen == nil {
+		*seen = make(map[T]bool, 2*len(list))
+		for _, have := range list {
+			(*seen)[have] = true
+		}
+	}
+	if (*seen)[v] {
+		return true
+	}
+	(*seen)[v] = true
+	return false
+}
+
+func (b *builder) label(name string, v strict.Named) {
 	if b.a.Labels == nil {
 		b.a.Labels = map[string]string{}
 	}
@@ -131,7 +177,7 @@ func (b builder) label(name string, v strict.Named) {
 	b.fact(inventory.FieldLabel+name, v.Value, v.Pos)
 }
 
-func (b builder) attribute(name string, v strict.Named) {
+func (b *builder) attribute(name string, v strict.Named) {
 	if b.a.Attributes == nil {
 		b.a.Attributes = map[string]string{}
 	}

@@ -14,18 +14,19 @@ import (
 func Assets(add func(inventory.Asset)) strict.Value {
 	return strict.Map(func(id strict.Named) strict.Value {
 		a := &inventory.Asset{ID: id.Value, Pos: id.Pos}
-		obj := strict.Object("an asset", nil, func() []strict.Key { return assetKeys(builder{a}) })
+		obj := strict.Object("an asset", nil, func() []strict.Key { return assetKeys(&builder{a: a}) })
 		return strict.Value{Schema: obj.Schema, Read: func(d *strict.Decoder, n *yaml.Node) {
 			if err := CheckID(id.Value); err != nil {
 				d.Report(id, err)
 			}
 			obj.Read(d, n)
+			inventory.SortFacts(a.Facts)
 			add(*a)
 		}}
 	})
 }
 
-func assetKeys(b builder) []strict.Key {
+func assetKeys(b *builder) []strict.Key {
 	kinds := strict.Schema{"enum": kindNames()}
 	return []strict.Key{
 		{Name: "kind", Required: true, Doc: "What sort of thing it is.", Value: strict.Text(kinds, b.kind)},
@@ -69,7 +70,7 @@ func fields(what string, set func(name string, v strict.Named)) strict.Value {
 	})
 }
 
-func attachment(b builder) strict.Value {
+func attachment(b *builder) strict.Value {
 	t := &inventory.Attachment{}
 	obj := strict.Object("an attachment", nil, func() []strict.Key {
 		return []strict.Key{

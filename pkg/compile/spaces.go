@@ -15,19 +15,19 @@ import (
 // names, a value of a compared label, being claimed by several machines. Classes
 // are told apart by their features and isolation alone.
 type spacer struct {
-	v      *View
-	m      *Matrix
-	b      Bounds
-	l      *Layout
-	has    []packet.Bits // class -> features
-	count  []int         // feature -> classes that have it
-	dimOf  []int         // feature -> dimension, -1 where no class has it
-	units  []Unit
-	rows   []packet.Bits // class -> units whose source it is
-	cols   []packet.Bits // class -> units whose destination it is
-	order  []node
-	work   int
-	keys   map[string]*keySet
+	v     *View
+	m     *Matrix
+	b     Bounds
+	l     *Layout
+	has   []packet.Bits // class -> features
+	count []int         // feature -> classes that have it
+	dimOf []int         // feature -> dimension, -1 where no class has it
+	units []Unit
+	rows  []packet.Bits // class -> units whose source it is
+	cols  []packet.Bits // class -> units whose destination it is
+	order []node
+	work  int
+	keys  map[string]*keySet
 }
 
 // maxWork bounds the search for a layout, in steps of some nanoseconds each, so

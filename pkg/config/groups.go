@@ -76,15 +76,17 @@ func groupKeys(g *rawGroup) []strict.Key {
 // prefixes reads a list of addresses and prefixes into p, sorted, and whether it
 // was given.
 func prefixes(p *[]netip.Prefix, given *bool) strict.Value {
+	have := map[netip.Prefix]bool{} // a list may be long
 	list := strict.List(given, func() strict.Value {
 		return strict.Text(nil, func(v strict.Named) error {
 			x, err := inventory.ParsePrefix(v.Value)
 			if err != nil {
 				return err
 			}
-			if slices.Contains(*p, x) {
+			if have[x] {
 				return fmt.Errorf("%q is given twice", v.Value)
 			}
+			have[x] = true
 			*p = append(*p, x)
 			return nil
 		})

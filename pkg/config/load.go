@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -129,7 +130,7 @@ func (r *reader) file(name string) {
 	if !r.checkMode(name, f) {
 		return
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	data, err := readAll(f)
 	switch {
 	case err != nil:
 		r.refuse(name, "read the file: %s", reason(err))
@@ -140,6 +141,19 @@ func (r *reader) file(name string) {
 	default:
 		r.files[name] = data
 	}
+}
+
+// readAll reads a file up to one byte more than it may have. It asks for the
+// memory once: growing into a large file would copy it several times.
+func readAll(f *os.File) ([]byte, error) {
+	size := int64(0)
+	if info, err := f.Stat(); err == nil {
+		size = min(max(info.Size(), 0), maxFile)
+	}
+	// Without that room to spare the buffer would double to see the end.
+	buf := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	_, err := buf.ReadFrom(io.LimitReader(f, maxFile+1))
+	return buf.Bytes(), err
 }
 
 // checkMode refuses what others may write, and what is neither a file nor a

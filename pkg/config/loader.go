@@ -11,7 +11,6 @@ import (
 	"maps"
 	"path"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -54,9 +53,7 @@ func LoadFiles(files map[string][]byte) (*Site, *diag.List) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if path.Ext(name) == ".csv" {
-			for _, a := range file.ReadCSV(name, files[name], &l.diags) {
-				l.addAsset(a)
-			}
+			l.addAssets(file.ReadCSV(name, files[name], &l.diags))
 			continue
 		}
 		l.yaml(name, files[name])
@@ -69,7 +66,8 @@ func hashFiles(files map[string][]byte) string {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		// Lengths keep apart what names and contents could blur together.
-		fmt.Fprintf(h, "%d %d\n%s%s", len(name), len(files[name]), name, files[name])
+		fmt.Fprintf(h, "%d %d\n%s", len(name), len(files[name]), name)
+		h.Write(files[name])
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -85,7 +83,7 @@ func defaults() Settings {
 // yaml reads every document of one file.
 func (l *loader) yaml(name string, data []byte) {
 	d := &strict.Decoder{File: name, Source: data, Diags: &l.diags}
-	in, err := yaml.NewLoader(strings.NewReader(string(data)))
+	in, err := yaml.NewLoader(bytes.NewReader(data))
 	for err == nil {
 		var doc yaml.Node
 		if err = in.Load(&doc); err != nil {
@@ -143,6 +141,19 @@ func (l *loader) topKeys() []strict.Key {
 	}, l.settingsKeys()...)
 }
 
+// addAssets takes the assets of one file, with memory for all of them at once.
+func (l *loader) addAssets(list []inventory.Asset) {
+	l.site.Assets = slices.Grow(l.site.Assets, len(list))
+	if len(list) > len(l.assets) {
+		more := make(map[string]int, len(l.assets)+len(list))
+		maps.Copy(more, l.assets)
+		l.assets = more
+	}
+	for i := range list {
+		l.addAsset(list[i])
+	}
+}
+
 // addAsset takes a declared asset, unless its ID is taken.
 func (l *loader) addAsset(a inventory.Asset) {
 	if i, dup := l.assets[a.ID]; dup {
@@ -176,7 +187,29 @@ func (l *loader) resolve() {
 	l.resolvePolicies()
 	l.resolveFailsafe()
 	l.resolveTests()
-	slices.SortFunc(l.site.Assets, func(a, b inventory.Asset) int { return cmp.Compare(a.ID, b.ID) })
+	l.site.Assets = byID(l.site.Assets)
+}
+
+// byID sorts assets by moving their IDs, and each asset once: they are large.
+func byID(assets []inventory.Asset) []inventory.Asset {
+	type key struct {
+		id string
+		at int
+	}
+	keys := make([]key, len(assets))
+	for i := range assets {
+		keys[i] = key{assets[i].ID, i}
+	}
+	order := func(a, b key) int { return cmp.Compare(a.id, b.id) }
+	if slices.IsSortedFunc(keys, order) {
+		return assets
+	}
+	slices.SortFunc(keys, order)
+	out := make([]inventory.Asset, len(assets))
+	for i, k := range keys {
+		out[i] = assets[k.at]
+	}
+	return out
 }
 
 // unknown reports a reference to nothing.

@@ -26,42 +26,77 @@ func AllAddrs() Addrs { return Addrs{[]Range{{v4first, v4last}, {v6first, v6last
 // PrefixRange gives the first and the last address of a prefix.
 func PrefixRange(p netip.Prefix) Range {
 	p = p.Masked()
-	b := p.Addr().As16()
-	bits := p.Bits()
-	if p.Addr().Is4() {
-		bits += 96
+	first := p.Addr()
+	host := first.BitLen() - p.Bits()
+	if host == 0 {
+		return Range{first, first}
 	}
-	for i := bits; i < 128; i++ {
-		b[i/8] |= 0x80 >> (i % 8)
+	n, ones := numberOf(first), lowOnes(host)
+	if first.Is4() {
+		return Range{first, addr4(uint32(n.lo | ones.lo))}
 	}
-	last := netip.AddrFrom16(b)
-	if p.Addr().Is4() {
-		last = last.Unmap()
-	}
-	return Range{p.Addr(), last}
+	return Range{first, u128{n.hi | ones.hi, n.lo | ones.lo}.addr6()}
 }
 
 // AddrsOf gives the set of the addresses in prefixes.
 func AddrsOf(prefixes ...netip.Prefix) Addrs {
+	if len(prefixes) > sortFrom {
+		var b Builder
+		for _, p := range prefixes {
+			b.AddPrefix(p)
+		}
+		return b.Addrs()
+	}
+	if len(prefixes) == 0 {
+		return Addrs{}
+	}
 	runs := make([]Range, len(prefixes))
 	for i, p := range prefixes {
 		runs[i] = PrefixRange(p)
 	}
-	return AddrRanges(runs)
+	return normal(runs)
 }
 
 // AddrRanges gives the set of the addresses in runs, in any order and
 // overlapping. A run must not span both families.
 func AddrRanges(runs []Range) Addrs {
-	sorted := slices.Clone(runs)
-	slices.SortFunc(sorted, func(a, b Range) int {
+	switch {
+	case len(runs) == 0:
+		return Addrs{}
+	case isNormal(runs) || len(runs) <= sortFrom:
+		return normal(slices.Clone(runs))
+	}
+	var b Builder
+	b.AddSet(Addrs{runs}) // any order will do
+	return b.Addrs()
+}
+
+// sortFrom is the number of runs from which a Builder is worth its while.
+const sortFrom = 64
+
+// isNormal reports whether runs are as a set keeps them.
+func isNormal(runs []Range) bool {
+	for i := 1; i < len(runs); i++ {
+		if !runs[i-1].To.Less(runs[i].From) || touches(runs[i-1].To, runs[i].From) {
+			return false
+		}
+	}
+	return true
+}
+
+// normal sorts and merges runs in place, and makes a set of them.
+func normal(runs []Range) Addrs {
+	if isNormal(runs) {
+		return Addrs{runs}
+	}
+	slices.SortFunc(runs, func(a, b Range) int {
 		if c := a.From.Compare(b.From); c != 0 {
 			return c
 		}
 		return a.To.Compare(b.To)
 	})
-	out := sorted[:0]
-	for _, r := range sorted {
+	out := runs[:0]
+	for _, r := range runs {
 		if n := len(out); n > 0 && touches(out[n-1].To, r.From) {
 			if out[n-1].To.Less(r.To) {
 				out[n-1].To = r.To
@@ -69,9 +104,6 @@ func AddrRanges(runs []Range) Addrs {
 			continue
 		}
 		out = append(out, r)
-	}
-	if len(out) == 0 {
-		return Addrs{}
 	}
 	return Addrs{out}
 }
@@ -99,16 +131,41 @@ func (a Addrs) Equal(o Addrs) bool { return slices.Equal(a.runs, o.runs) }
 
 // Contains reports whether the set holds the address.
 func (a Addrs) Contains(ip netip.Addr) bool {
-	i, found := slices.BinarySearchFunc(a.runs, ip, func(r Range, ip netip.Addr) int {
-		if r.To.Less(ip) {
-			return -1
+	i := a.seek(0, ip)
+	return i < len(a.runs) && !ip.Less(a.runs[i].From)
+}
+
+// seek returns the first run, from number i on, that does not end before ip. It
+// looks near i first, so that walking along a set costs no more than its length,
+// and skipping through it no more than the logarithm of what is skipped.
+func (a Addrs) seek(i int, ip netip.Addr) int {
+	lo, step := i, 1
+	for i < len(a.runs) && a.runs[i].To.Less(ip) {
+		lo = i + 1
+		i += step
+		step *= 2
+	}
+	for hi := min(i, len(a.runs)); lo < hi; {
+		if m := int(uint(lo+hi) / 2); a.runs[m].To.Less(ip) {
+			lo = m + 1
+		} else {
+			hi = m
 		}
-		if ip.Less(r.From) {
-			return 1
+	}
+	return lo
+}
+
+// count4 returns how many of the runs, the first ones, are IPv4.
+func (a Addrs) count4() int {
+	lo, hi := 0, len(a.runs)
+	for lo < hi {
+		if m := int(uint(lo+hi) / 2); a.runs[m].From.Is4() {
+			lo = m + 1
+		} else {
+			hi = m
 		}
-		return 0
-	})
-	return found && i < len(a.runs)
+	}
+	return lo
 }
 
 // First returns the lowest address. It is invalid for the empty set.
@@ -130,24 +187,51 @@ func (a Addrs) Union(o Addrs) Addrs {
 	case len(o.runs) == 0:
 		return a
 	}
-	return AddrRanges(append(slices.Clone(a.runs), o.runs...))
+	out := make([]Range, 0, len(a.runs)+len(o.runs))
+	for i, j := 0, 0; i < len(a.runs) || j < len(o.runs); {
+		var r Range
+		if j == len(o.runs) || i < len(a.runs) && a.runs[i].From.Less(o.runs[j].From) {
+			r = a.runs[i]
+			i++
+		} else {
+			r = o.runs[j]
+			j++
+		}
+		if n := len(out); n > 0 && touches(out[n-1].To, r.From) {
+			if out[n-1].To.Less(r.To) {
+				out[n-1].To = r.To
+			}
+			continue
+		}
+		out = append(out, r)
+	}
+	if len(out) <= cap(out)/2 {
+		out = slices.Clone(out) // sets are kept for long: give back what was not needed
+	}
+	return Addrs{out}
 }
 
 // Intersect holds what both hold.
 func (a Addrs) Intersect(o Addrs) Addrs {
 	var out []Range
 	for i, j := 0, 0; i < len(a.runs) && j < len(o.runs); {
-		x, y := a.runs[i], o.runs[j]
-		lo, hi := x.From, x.To
-		if lo.Less(y.From) {
-			lo = y.From
+		x, y := &a.runs[i], &o.runs[j]
+		switch {
+		case x.To.Less(y.From):
+			i = a.seek(i+1, y.From)
+			continue
+		case y.To.Less(x.From):
+			j = o.seek(j+1, x.From)
+			continue
 		}
-		if y.To.Less(hi) {
-			hi = y.To
+		r := *x
+		if r.From.Less(y.From) {
+			r.From = y.From
 		}
-		if !hi.Less(lo) && lo.Is4() == hi.Is4() {
-			out = append(out, Range{lo, hi})
+		if y.To.Less(r.To) {
+			r.To = y.To
 		}
+		out = append(out, r)
 		if x.To.Less(y.To) {
 			i++
 		} else {
@@ -160,14 +244,14 @@ func (a Addrs) Intersect(o Addrs) Addrs {
 // Overlaps reports whether the two sets share an address.
 func (a Addrs) Overlaps(o Addrs) bool {
 	for i, j := 0, 0; i < len(a.runs) && j < len(o.runs); {
-		x, y := a.runs[i], o.runs[j]
-		if !x.To.Less(y.From) && !y.To.Less(x.From) {
+		x, y := &a.runs[i], &o.runs[j]
+		switch {
+		case x.To.Less(y.From):
+			i = a.seek(i+1, y.From)
+		case y.To.Less(x.From):
+			j = o.seek(j+1, x.From)
+		default:
 			return true
-		}
-		if x.To.Less(y.To) {
-			i++
-		} else {
-			j++
 		}
 	}
 	return false
@@ -175,15 +259,16 @@ func (a Addrs) Overlaps(o Addrs) bool {
 
 // Subtract holds what a holds and o does not.
 func (a Addrs) Subtract(o Addrs) Addrs {
-	var out []Range
+	if len(a.runs) == 0 || len(o.runs) == 0 {
+		return a
+	}
+	out := make([]Range, 0, len(a.runs))
 	j := 0
 	for _, x := range a.runs {
 		lo, open := x.From, true
-		for j < len(o.runs) && o.runs[j].To.Less(lo) {
-			j++
-		}
+		j = o.seek(j, lo)
 		for k := j; k < len(o.runs) && !x.To.Less(o.runs[k].From); k++ {
-			y := o.runs[k]
+			y := &o.runs[k]
 			if lo.Less(y.From) {
 				out = append(out, Range{lo, y.From.Prev()})
 			}
@@ -199,6 +284,9 @@ func (a Addrs) Subtract(o Addrs) Addrs {
 			out = append(out, Range{lo, x.To})
 		}
 	}
+	if len(out) == 0 {
+		return Addrs{}
+	}
 	return Addrs{out}
 }
 
@@ -213,22 +301,24 @@ func (a Addrs) Prefixes() []netip.Prefix {
 
 func appendPrefixes(out []netip.Prefix, r Range) []netip.Prefix {
 	width := r.From.BitLen()
-	for lo := r.From; ; {
-		bits := width
-		for bits > 0 {
-			wider := netip.PrefixFrom(lo, bits-1).Masked()
-			if wider.Addr() != lo || r.To.Less(PrefixRange(wider).To) {
-				break
-			}
-			bits--
+	lo, hi := numberOf(r.From), numberOf(r.To)
+	for {
+		// The widest prefix that begins here and does not end beyond hi.
+		free := min(lo.trailingZeros(), width)
+		if left := hi.sub(lo).next(); left != (u128{}) {
+			free = min(free, left.length()-1)
 		}
-		p := netip.PrefixFrom(lo, bits)
-		out = append(out, p)
-		last := PrefixRange(p).To
-		if !last.Less(r.To) {
+		first := addr4(uint32(lo.lo))
+		if width == 128 {
+			first = lo.addr6()
+		}
+		out = append(out, netip.PrefixFrom(first, width-free))
+		ones := lowOnes(free)
+		last := u128{lo.hi | ones.hi, lo.lo | ones.lo}
+		if last == hi {
 			return out
 		}
-		lo = last.Next()
+		lo = last.next()
 	}
 }
 

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -41,14 +42,42 @@ func (b *Batch) Len() int { return len(b.buf) + 2*batchEdge }
 // Messages returns the number of operations.
 func (b *Batch) Messages() int { return len(b.ops) }
 
+// Reset empties the batch and keeps its memory for the next.
+func (b *Batch) Reset() { *b = Batch{buf: b.buf[:0], ops: b.ops[:0]} }
+
 // begin starts the message of the next operation and returns where.
 func (b *Batch) begin(op batchOp, msg, flags uint16) int {
 	b.check(op)
 	op.at = len(b.buf)
 	b.ops = append(b.ops, op)
+	if len(b.ops) == 1 && echoed(msg) {
+		flags |= unix.NLM_F_ECHO
+	}
 	var at int
 	b.buf, at = appendHeader(b.buf, nftType|msg, unix.NLM_F_REQUEST|flags, uint32(len(b.ops)), uint8(op.family), 0)
 	return at
+}
+
+// echoed reports whether NLM_F_ECHO on a batch's first operation makes the kernel
+// send the generation that the batch made (NFT_MSG_NEWGEN) and little else: it
+// echoes each thing that the operation changes, too. A deletion of a table or a
+// flush echoes everything in it and would overrun the queue.
+func echoed(msg uint16) bool {
+	switch msg {
+	case unix.NFT_MSG_NEWTABLE, unix.NFT_MSG_NEWCHAIN, unix.NFT_MSG_NEWRULE, unix.NFT_MSG_NEWSET, unix.NFT_MSG_NEWOBJ:
+		return true
+	}
+	return false
+}
+
+// echoElements is how many elements the first message of a batch may have, so
+// that it can be echoed too: the echo of each fits the queue of a socket without
+// privilege.
+const echoElements = 32
+
+// echoes reports whether the kernel tells of the generation that the batch makes.
+func (b *Batch) echoes() bool {
+	return len(b.ops) > 0 && binary.NativeEndian.Uint16(b.buf[6:])&unix.NLM_F_ECHO != 0
 }
 
 // check keeps the first mistake.

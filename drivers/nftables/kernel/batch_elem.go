@@ -1,6 +1,9 @@
 package kernel
 
 import (
+	"encoding/binary"
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"bulkhead/drivers/nftables/ruleset"
@@ -14,6 +17,13 @@ const maxData = 64
 func (b *Batch) appendElement(buf []byte, op *batchOp, e *ruleset.Element, full bool) []byte {
 	if !b.elementOK(op, e) {
 		return buf
+	}
+	if isPlain(e) {
+		data := e.Data
+		if !full {
+			data = nil
+		}
+		return appendPlain(buf, e.Key, data)
 	}
 	buf, at := openNest(buf, nftaListElem)
 	buf = appendKey(buf, e)
@@ -42,6 +52,50 @@ func (b *Batch) elementOK(op *batchOp, e *ruleset.Element) bool {
 		return true
 	}
 	return false
+}
+
+// isPlain reports whether an element is a key and perhaps data: all but some
+// hundred elements of an estate's tables are.
+func isPlain(e *ruleset.Element) bool {
+	return e.Flags == 0 && len(e.Key) > 0 && len(e.KeyEnd) == 0 && e.Verdict == nil && e.Object == "" && e.Timeout == 0 &&
+		e.Expiration == 0 && len(e.UserData) == 0 && !e.HasCounter
+}
+
+// appendPlain appends an element of a key, and of data unless there are none. It
+// writes what the general way does, with one check for room instead of thirty.
+func appendPlain(buf []byte, key, data []byte) []byte {
+	const valueHead = 2 * nlaHdrLen // NFTA_SET_ELEM_KEY or _DATA, and NFTA_DATA_VALUE in it
+	n := nlaHdrLen + valueHead + align(len(key))
+	if len(data) > 0 {
+		n += valueHead + align(len(data))
+	}
+	at := len(buf)
+	buf = slices.Grow(buf, n)[:at+n]
+	p := buf[at:]
+	putAttr(p, nftaListElem|nested, n)
+	p = putValue(p[nlaHdrLen:], unix.NFTA_SET_ELEM_KEY, key)
+	if len(data) > 0 {
+		putValue(p, unix.NFTA_SET_ELEM_DATA, data)
+	}
+	return buf
+}
+
+// putAttr writes the head of an attribute of n bytes with its head.
+func putAttr(p []byte, typ uint16, n int) {
+	binary.NativeEndian.PutUint16(p, uint16(n))
+	binary.NativeEndian.PutUint16(p[2:], typ)
+}
+
+// putValue writes NFTA_DATA_VALUE under the attribute typ, and returns what is
+// behind it.
+func putValue(p []byte, typ uint16, v []byte) (rest []byte) {
+	padded := align(len(v))
+	putAttr(p, typ|nested, 2*nlaHdrLen+padded)
+	putAttr(p[nlaHdrLen:], unix.NFTA_DATA_VALUE, nlaHdrLen+len(v))
+	p = p[2*nlaHdrLen:]
+	copy(p, v)
+	clear(p[len(v):padded]) // a buffer that was used before holds other bytes
+	return p[padded:]
 }
 
 // appendKey appends what names an element.

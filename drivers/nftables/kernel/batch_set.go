@@ -121,35 +121,61 @@ func (b *Batch) DelElements(family ruleset.Family, table, set string, elements [
 // elementMessages writes elements into messages of at most elementBytes each.
 func (b *Batch) elementMessages(op batchOp, msg, flags uint16, elements []ruleset.Element, full bool) {
 	if len(elements) > 0 {
-		// Element lists are uniform: one growth of the buffer serves them all.
-		e := &elements[0]
-		one := len(e.Key) + len(e.KeyEnd) + len(e.Data) + 48
-		b.buf = slices.Grow(b.buf, len(elements)*one+512)
+		b.buf = slices.Grow(b.buf, elementsRoom(elements, full))
 	}
 	for len(elements) > 0 {
-		op.n = len(elements)
-		at := b.begin(op, msg, flags)
-		b.buf = appendString(b.buf, unix.NFTA_SET_ELEM_LIST_TABLE, op.table)
-		b.buf = appendString(b.buf, unix.NFTA_SET_ELEM_LIST_SET, op.name)
-		var list int
-		b.buf, list = openNest(b.buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-		n := 0
-		for n < len(elements) {
-			before := len(b.buf)
-			b.buf = b.appendElement(b.buf, &op, &elements[n], full)
-			if len(b.buf)-list > elementBytes && n > 0 {
-				b.buf = b.buf[:before] // begins the next message
-				break
-			}
-			n++
+		some := elements
+		if len(b.ops) == 0 {
+			some = elements[:min(len(elements), echoElements)]
 		}
-		if !closeNest(b.buf, list) {
-			b.fail(op, "an element exceeds 65,000 bytes")
-		}
-		closeMessage(b.buf, at)
-		b.ops[len(b.ops)-1].n = n
+		n := b.elementMessage(op, msg, flags, some, full, elementBytes)
 		elements = elements[n:]
 	}
+}
+
+// elementsRoom guesses how many bytes elements take. Element lists are uniform:
+// one growth of the buffer serves them all.
+func elementsRoom(elements []ruleset.Element, full bool) int {
+	e := &elements[0]
+	one := nlaHdrLen + 2*nlaHdrLen + align(len(e.Key))
+	if full && len(e.Data) > 0 {
+		one += 2*nlaHdrLen + align(len(e.Data))
+	}
+	if !isPlain(e) {
+		one += 48 + align(len(e.KeyEnd))
+	}
+	return len(elements)*one + 512*(1+len(elements)*one/elementBytes)
+}
+
+// elementMessage writes one message with the first of elements, as many as room
+// bytes of their list hold and at least one. It returns how many.
+func (b *Batch) elementMessage(op batchOp, msg, flags uint16, elements []ruleset.Element, full bool, room int) int {
+	op.n = len(elements)
+	if len(b.ops) == 0 && len(elements) <= echoElements {
+		flags |= unix.NLM_F_ECHO
+	}
+	at := b.begin(op, msg, flags)
+	b.buf = appendString(b.buf, unix.NFTA_SET_ELEM_LIST_TABLE, op.table)
+	b.buf = appendString(b.buf, unix.NFTA_SET_ELEM_LIST_SET, op.name)
+	var list int
+	b.buf, list = openNest(b.buf, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	buf, n := b.buf, 0
+	for n < len(elements) {
+		before := len(buf)
+		buf = b.appendElement(buf, &op, &elements[n], full)
+		if len(buf)-list > room && n > 0 {
+			buf = buf[:before] // begins the next message
+			break
+		}
+		n++
+	}
+	b.buf = buf
+	if !closeNest(b.buf, list) {
+		b.fail(op, "an element exceeds 65,000 bytes")
+	}
+	closeMessage(b.buf, at)
+	b.ops[len(b.ops)-1].n = n
+	return n
 }
 
 // toMillis rounds a span up to milliseconds, so that a short one is not 0, which

@@ -145,7 +145,7 @@ func TestLiveFlowIsRemarked(t *testing.T) {
 	obj := read(t, c).Table(inet, "t").Objects[0]
 	var e ruleset.Element
 	in := attrs{}
-	decodeStateful(ruleset.Expr{Name: "counter", Data: obj.Data}, &in, &e)
+	referenceStateful(ruleset.Expr{Name: "counter", Data: obj.Data}, &in, &e)
 	if in.err != nil || e.Packets == 0 {
 		t.Errorf("nothing was dropped: %+v %v", e, in.err)
 	}

@@ -20,14 +20,12 @@ const readTries = 12
 // all other sets have NotRead. Elements are sorted by key, so that one state has
 // one value. It wraps ErrUnstable where the ruleset changed under every try.
 func (c *Conn) Read(ctx context.Context, ours func(t *ruleset.Table) bool) (*ruleset.Ruleset, error) {
-	s, err := c.dial()
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
 	for try := 0; try < readTries; try++ {
-		r := reader{ctx: ctx, s: s, ours: ours, index: map[owner]int{}}
-		err = r.read()
+		r := reader{ctx: ctx, ours: ours, index: map[owner]int{}}
+		err := c.withSocket(func(s *socket) error {
+			r.s = s
+			return r.read()
+		})
 		if err == nil {
 			return &r.out, nil
 		}

@@ -18,6 +18,20 @@ import (
 // After an error of a dump the socket may hold the rest of it: close it.
 func (s *socket) request(ctx context.Context, typ, flags uint16, family uint8, resID uint16, payload []byte,
 	f func(m message) error) error {
+	return s.exchange(ctx, typ, flags, family, resID, payload, bytes.Clone, f)
+}
+
+// requestBorrowed is request with payloads that are valid until f returns only:
+// what f needs longer it copies.
+func (s *socket) requestBorrowed(ctx context.Context, typ, flags uint16, family uint8, resID uint16, payload []byte,
+	f func(m message) error) error {
+	return s.exchange(ctx, typ, flags, family, resID, payload, func(b []byte) []byte { return b }, f)
+}
+
+// exchange sends one message and hands the answers to f, each datagram made by
+// own out of the receive buffer.
+func (s *socket) exchange(ctx context.Context, typ, flags uint16, family uint8, resID uint16, payload []byte,
+	own func([]byte) []byte, f func(m message) error) error {
 	s.seq++
 	dump := flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP
 	flags |= unix.NLM_F_REQUEST
@@ -39,7 +53,7 @@ func (s *socket) request(ctx context.Context, typ, flags uint16, family uint8, r
 		if err != nil {
 			return err
 		}
-		done, err := s.answers(bytes.Clone(b), &interrupted, f)
+		done, err := s.answers(own(b), &interrupted, f)
 		if err != nil {
 			return err
 		}

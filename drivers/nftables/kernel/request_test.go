@@ -83,14 +83,14 @@ func TestExtendedErrors(t *testing.T) {
 
 func TestSuspiciousDumps(t *testing.T) {
 	el := []ruleset.Element{{Flags: ruleset.ElemCatchAll}, {Key: be(1)}, {Key: be(2), Flags: ruleset.ElemIntervalEnd}, {Key: be(2)}}
-	if !slices.IsSortedFunc(el, compareElements) || doubled(el) {
+	if !slices.IsSortedFunc(el, func(a, b ruleset.Element) int { return compareElements(&a, &b) }) || doubled(el) {
 		t.Error("the end of one interval and the begin of the next are not the same element")
 	}
 	if !doubled([]ruleset.Element{{Key: be(1)}, {Key: be(1)}}) {
 		t.Error("an element twice")
 	}
-	s := ruleset.Set{Count: 3}
-	if !complete(&s, el) || complete(&s, el[:3]) || !complete(&ruleset.Set{}, el) || !complete(&ruleset.Set{Count: 9, Flags: ruleset.SetTimeout}, el) {
+	s := ruleset.Set{Count: 3, Counted: true}
+	if !complete(&s, el) || complete(&s, el[:3]) || !complete(&ruleset.Set{}, el) || complete(&ruleset.Set{Counted: true}, el[1:]) || !complete(&ruleset.Set{Count: 9, Counted: true, Flags: ruleset.SetTimeout}, el) {
 		t.Error("count")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,11 @@ type socket struct {
 	wake int // eventfd that a cancelled context writes to
 	seq  uint32
 	buf  []byte
+	from unix.RawSockaddrNetlink // sender of the datagram in buf
+
+	sendLimit  int // largest datagram in bytes that the send buffer takes; 0: not asked yet
+	begin, end [batchEdge]byte
+	ask        [batchEdge]byte // the question for the generation
 }
 
 // message is one netlink message; payload aliases a buffer of its datagram.
@@ -91,20 +97,26 @@ func (s *socket) send(bufs ...[]byte) error {
 
 // recvNow reads one datagram without waiting: EAGAIN if there is none, ENOBUFS
 // if the kernel had to throw datagrams away. The bytes are valid until the next
-// call.
+// call. It allocates nothing, unlike unix.Recvmsg, which makes an address for each
+// datagram: a read by key has one for each element.
 func (s *socket) recvNow() ([]byte, error) {
 	for {
-		n, _, flags, from, err := unix.Recvmsg(s.fd, s.buf, nil, unix.MSG_DONTWAIT)
+		size := uint32(unsafe.Sizeof(s.from))
+		// MSG_TRUNC makes the kernel return the datagram's whole length (recv(2)).
+		n, _, errno := unix.Syscall6(unix.SYS_RECVFROM, uintptr(s.fd), uintptr(unsafe.Pointer(unsafe.SliceData(s.buf))), uintptr(len(s.buf)),
+			unix.MSG_DONTWAIT|unix.MSG_TRUNC, uintptr(unsafe.Pointer(&s.from)), uintptr(unsafe.Pointer(&size)))
 		switch {
-		case err == unix.EINTR:
+		case errno == unix.EINTR:
 			continue
-		case err != nil:
-			return nil, err
-		case flags&unix.MSG_TRUNC != 0:
-			return nil, fmt.Errorf("%w: datagram longer than %d bytes", errMalformed, len(s.buf))
+		case errno == unix.EAGAIN: // not boxed anew for each
+			return nil, unix.EAGAIN
+		case errno != 0:
+			return nil, errno
+		case int(n) > len(s.buf):
+			return nil, fmt.Errorf("%w: datagram of %d bytes, longer than %d", errMalformed, n, len(s.buf))
 		}
 		// Only the kernel has port 0; another process can send to our port.
-		if a, ok := from.(*unix.SockaddrNetlink); ok && a.Pid != 0 {
+		if s.from.Pid != 0 {
 			continue
 		}
 		return s.buf[:n], nil

@@ -122,9 +122,10 @@ type Set struct {
 	UserData []byte
 	Elements []Element
 	// Count is how many elements the kernel says the set has (NFTA_SET_COUNT, Linux
-	// 6.16), without the catch-all; 0 where it does not say. An observation: it
-	// takes no part in comparing.
-	Count uint32
+	// 6.16), without the catch-all. Counted says whether it says so: without, Count
+	// means nothing. Observations: they take no part in comparing.
+	Count   uint32
+	Counted bool
 	// TypeText is the set's type as nft's grammar has it: `typeof ip saddr : meta
 	// mark` or `type mark . inet_proto . inet_service : mark`. Only rendered sets
 	// have it; it decides how Table.Text prints elements.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -67,11 +68,14 @@ func TestTextLoads(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := filepath.Join(dir, "x.nft")
-		if err := os.WriteFile(file, []byte(table.Text()), 0o600); err != nil {
-			t.Fatal(err)
+		var files []string
+		for i, text := range inParts(table) {
+			files = append(files, filepath.Join(dir, strconv.Itoa(i)))
+			if err := os.WriteFile(files[i], []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if out, err := exec.Command("unshare", "-rn", "nft", "-c", "-f", file).CombinedOutput(); err != nil {
+		if out, err := exec.Command("unshare", "-rn", "sh", "-ec", script(files)).CombinedOutput(); err != nil {
 			t.Fatalf("nft refuses the text: %s\n%s", out, table.Text())
 		}
 	})

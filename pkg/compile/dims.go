@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-
-	"bulkhead/pkg/packet"
 )
 
 // splitLimits are how many values of a dimension a group may split before it
@@ -19,6 +17,9 @@ type cluster struct {
 	features []int
 	of       []int32 // class -> value; 0 is "has none of the features"
 	size     []int   // value -> classes
+
+	hits    []int   // value -> classes that are counted at the moment
+	touched []int32 // the values with hits
 }
 
 // dimensions clusters the features and gives every class its values.
@@ -34,6 +35,9 @@ func (s *spacer) dimensions() error {
 	}
 	sort.SliceStable(order, func(i, j int) bool { return s.count[order[i]] > s.count[order[j]] })
 	members := make([][]int32, len(s.count))
+	for f, n := range s.count {
+		members[f] = make([]int32, 0, n)
+	}
 	for c, has := range s.has {
 		has.Each(func(f int) { members[f] = append(members[f], int32(c)) })
 	}
@@ -60,14 +64,44 @@ func (s *spacer) dimensions() error {
 			return s.tooWide(bits)
 		}
 	}
+	all := make([]int32, len(s.l.Classes)*len(clusters))
 	for i := range s.l.Classes {
-		values := make([]int32, len(clusters))
+		values := all[:len(clusters):len(clusters)]
+		all = all[len(clusters):]
 		for d, c := range clusters {
 			values[d] = c.of[i]
 		}
 		s.l.Classes[i].Values = values
 	}
+	s.learn(clusters)
 	return nil
+}
+
+// learn notes what every value says.
+func (s *spacer) learn(clusters []*cluster) {
+	s.values, s.facts, s.common = nil, nil, nil
+	for d, c := range clusters {
+		s.values = append(s.values, c.of)
+		facts := make([][]int32, len(c.size))
+		known := make([]bool, len(c.size))
+		for class, v := range c.of {
+			if known[v] {
+				continue
+			}
+			known[v] = true
+			s.has[class].Each(func(f int) {
+				if s.dimOf[f] == d {
+					facts[v] = append(facts[v], int32(f))
+				}
+			})
+		}
+		s.facts = append(s.facts, facts)
+	}
+	for f, n := range s.count {
+		if n > 0 && s.dimOf[f] < 0 {
+			s.common = append(s.common, int32(f))
+		}
+	}
 }
 
 // cluster puts each feature, the most common ones first, where it splits the
@@ -98,37 +132,54 @@ func (d *Dim) Bits() int { return width(d.Values + d.Values/8) }
 // splits counts the values of which some classes would have the feature and some
 // not, up to a limit.
 func (c *cluster) splits(members []int32, limit int) int {
-	inside := map[int32]int{}
 	n := 0
-	for _, class := range members {
-		inside[c.of[class]]++
-	}
-	for value, k := range inside {
-		if value != 0 && k < c.size[value] {
+	for _, value := range c.inside(members) {
+		if value != 0 && c.hits[value] < c.size[value] {
 			if n++; n >= limit {
 				break
 			}
 		}
 	}
+	c.forget()
 	return n
+}
+
+// inside counts, in hits, the members that have each value, and lists the values
+// that some have.
+func (c *cluster) inside(members []int32) []int32 {
+	for len(c.hits) < len(c.size) {
+		c.hits = append(c.hits, 0)
+	}
+	for _, class := range members {
+		value := c.of[class]
+		if c.hits[value]++; c.hits[value] == 1 {
+			c.touched = append(c.touched, value)
+		}
+	}
+	return c.touched
+}
+
+func (c *cluster) forget() {
+	for _, value := range c.touched {
+		c.hits[value] = 0
+	}
+	c.touched = c.touched[:0]
 }
 
 // add makes values of the classes that have the feature and of those that have
 // not.
 func (c *cluster) add(feature int, members []int32) {
 	c.features = append(c.features, feature)
-	inside := map[int32]int{}
-	for _, class := range members {
-		inside[c.of[class]]++
-	}
-	moved := map[int32]int32{}
+	c.inside(members)
+	old := len(c.size)
+	moved := make([]int32, old) // value -> the one that its members have now; 0 is none
 	for _, class := range members {
 		value := c.of[class]
-		if value != 0 && inside[value] == c.size[value] {
+		if value != 0 && c.hits[value] == c.size[value] {
 			continue // all of it
 		}
-		to, ok := moved[value]
-		if !ok {
+		to := moved[value]
+		if to == 0 {
 			to = int32(len(c.size))
 			c.size = append(c.size, 0)
 			moved[value] = to
@@ -136,9 +187,12 @@ func (c *cluster) add(feature int, members []int32) {
 		c.of[class] = to
 		c.size[to]++
 	}
-	for value := range moved {
-		c.size[value] -= inside[value]
+	for value, to := range moved {
+		if to != 0 {
+			c.size[value] -= c.hits[value]
+		}
 	}
+	c.forget()
 }
 
 func (s *spacer) tooWide(bits int) error {
@@ -173,9 +227,4 @@ func (s *spacer) dimsOf(group int, u Unit) []int {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// valuesOf gives the values of compared labels that a class carries.
-func (s *spacer) valuesOf(class int32) packet.Bits {
-	return s.m.Classes[s.l.Classes[class].rep].values
 }

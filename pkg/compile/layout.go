@@ -2,7 +2,6 @@ package compile
 
 import (
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"bulkhead/pkg/packet"
@@ -110,6 +109,9 @@ func (v *View) Layout(b Bounds) (*Layout, error) {
 		return v.layout, v.layoutErr
 	}
 	l, err := newLayout(v, b)
+	if err == nil {
+		v.Matrix.keepLayout(l)
+	}
 	v.layout, v.layoutErr, v.layoutFor = l, err, b
 	return l, err
 }
@@ -119,82 +121,6 @@ func newLayout(v *View, b Bounds) (*Layout, error) {
 		return single, nil
 	}
 	return classSpaces(v, b)
-}
-
-// singleSpace makes the layout of one table, if its pairs are few enough.
-func singleSpace(v *View, b Bounds) (*Layout, bool) {
-	l := &Layout{View: v, Single: true, Dims: []Dim{{Values: len(v.Classes)}}}
-	for i, c := range v.Classes {
-		l.Classes = append(l.Classes, LayoutClass{Addrs: c.Addrs, Values: []int32{int32(i)},
-			EgressIsolated: c.EgressIsolated, IngressIsolated: c.IngressIsolated, rep: c.rep})
-	}
-	s := Space{RowDims: []int{0}, ColDims: []int{0}, Whole: true}
-	contents := map[int]int32{}
-	families := familiesOf(l.Classes)
-	limited := v.transit // an endpoint's table has few rows or few columns
-	fits := true
-	v.candidates(func(i, j int) bool {
-		if !v.Judged(i, j) || families[i]&families[j] == 0 || v.IsDefault(i, j) {
-			return true
-		}
-		cell := v.CellID(i, j)
-		id, ok := contents[cell]
-		if !ok {
-			id = int32(len(l.Contents))
-			contents[cell] = id
-			l.Contents = append(l.Contents, v.Matrix.Cells[cell])
-		}
-		s.Entries = append(s.Entries, Entry{int32(i), int32(j), id})
-		fits = !limited || len(s.Entries) <= b.Pairs
-		return fits
-	})
-	l.Spaces = []Space{s}
-	return l, fits
-}
-
-// candidates calls f for every pair of classes that some policy could concern, or
-// whose verdicts are not just their own isolation, row by row; f returns false to
-// stop.
-func (v *View) candidates(f func(i, j int) bool) {
-	m := v.Matrix
-	// policy -> the classes at its far end
-	to := make([]packet.Bits, len(m.Policies))
-	for p := range to {
-		to[p] = packet.NewBits(len(v.Classes))
-	}
-	contested := packet.NewBits(len(v.Classes))
-	for j := range v.Classes {
-		col := m.cols[m.Classes[v.Classes[j].rep].col]
-		for _, view := range col {
-			view.policies.Each(func(p int) { to[p].Set(j) })
-		}
-		if len(col) > 1 {
-			contested.Set(j)
-		}
-	}
-	cols := packet.NewBits(len(v.Classes))
-	for i := range v.Classes {
-		row := m.rows[m.Classes[v.Classes[i].rep].row]
-		copy(cols, contested)
-		for _, view := range row {
-			view.policies.Each(func(p int) {
-				for w := range cols {
-					cols[w] |= to[p][w]
-				}
-			})
-		}
-		for w, word := range cols {
-			if len(row) > 1 {
-				word = ^uint64(0)
-			}
-			for ; word != 0; word &= word - 1 {
-				j := w*64 + bits.TrailingZeros64(word)
-				if j < len(v.Classes) && !f(i, j) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // familiesOf tells which families a class has addresses of: 1 is IPv4, 2 IPv6.

@@ -44,6 +44,7 @@ type Matrix struct {
 	cells      []int32 // rows x cols, indexes into Cells; nil where they are worked out when asked for
 	starts     []classRun
 	b          *builder
+	layouts    []*Layout // see Layouts
 }
 
 // denseCells is up to how many pairs of rows and columns are worked out at once.

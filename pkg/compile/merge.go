@@ -1,9 +1,8 @@
 package compile
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
-	"math/bits"
 	"slices"
 
 	"bulkhead/pkg/packet"
@@ -15,12 +14,14 @@ import (
 func (s *spacer) merge() error {
 	limit := s.b.Elements
 	for i := range s.order {
+		s.order[i].id = i
 		s.order[i].pairs = s.countPairs(&s.order[i], limit)
 	}
+	next := len(s.order) // the identity of the next node
 	reserved := len(s.l.Spaces)
 	var best []node
 	bestCost, least := -1, -1
-	costs := map[string]int{}
+	known := map[[2]int]*joint{}
 	for {
 		total := 0
 		for i := range s.order {
@@ -33,11 +34,14 @@ func (s *spacer) merge() error {
 		if cost := total + s.b.SpaceCost*k; k <= s.b.Spaces && total <= s.b.Elements && (bestCost < 0 || cost < bestCost) {
 			best, bestCost = slices.Clone(s.order), cost
 		}
-		a, c, merged, ok := s.cheapest(costs, limit)
+		c, ok := s.cheapest(known, limit)
 		if !ok {
 			break
 		}
-		s.join(a, c, merged)
+		m := s.joined(c.i, c.j)
+		m.pairs, m.id = c.lo, next
+		next++
+		s.join(c.i, c.j, m)
 	}
 	if bestCost < 0 {
 		return s.noFit(least)
@@ -47,81 +51,115 @@ func (s *spacer) merge() error {
 	return nil
 }
 
-// cheapest finds the two spaces to join, and what they will be.
-func (s *spacer) cheapest(costs map[string]int, limit int) (a, b int, merged node, ok bool) {
-	reach := s.reach()
-	grows := 0
+// joint says how many pairs two nodes will have as one: lo at least, hi at most.
+type joint struct{ lo, hi int }
+
+// candidate is a joint of two nodes that may be joined.
+type candidate struct {
+	*joint
+	i, j, place int
+	before      int // the pairs that both have now
+}
+
+// cheapest finds the two spaces whose pairs grow least if they are joined. Most
+// joints are hopeless, and their bounds say so: those are never counted.
+func (s *spacer) cheapest(known map[[2]int]*joint, limit int) (best candidate, ok bool) {
+	beyond := s.beyond()
+	var list []candidate
 	for i := range s.order {
 		for j := range i {
-			if s.between(reach, i, j) {
+			// A third node that comes after one of two and before the other would
+			// have to come on both sides of them once they are joined.
+			if beyond[i].Has(j) || beyond[j].Has(i) {
 				continue
 			}
-			m := s.joined(i, j)
-			key := m.units.Key()
-			pairs, known := costs[key]
-			if !known {
+			x, y := &s.order[i], &s.order[j]
+			key := [2]int{x.id, y.id}
+			n := known[key]
+			if n == nil {
 				if s.work > maxWork {
 					continue
 				}
-				pairs = s.countPairs(&m, limit)
-				costs[key] = pairs
+				n = s.bounds(x, y, limit)
+				known[key] = n
 			}
-			if pairs > limit {
-				continue
-			}
-			if g := pairs - s.order[i].pairs - s.order[j].pairs; !ok || g < grows {
-				m.pairs = pairs
-				a, b, merged, ok, grows = i, j, m, true, g
+			if n.lo <= limit {
+				list = append(list, candidate{joint: n, i: i, j: j, place: len(list), before: x.pairs + y.pairs})
 			}
 		}
 	}
-	return a, b, merged, ok
+	slices.SortFunc(list, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(a.lo-a.before, b.lo-b.before), cmp.Compare(a.place, b.place))
+	})
+	for _, c := range list {
+		if ok && c.lo-c.before > best.lo-best.before {
+			break // and so are all that follow
+		}
+		if c.lo < c.hi {
+			if s.work > maxWork {
+				continue
+			}
+			m := s.joined(c.i, c.j)
+			n := s.countPairs(&m, limit)
+			c.lo, c.hi = n, n
+		}
+		if c.lo <= limit && (!ok || c.better(best)) {
+			best, ok = c, true
+		}
+	}
+	return best, ok
+}
+
+// better compares two that are counted: of equal ones the first is better, so that
+// the order of counting does not show.
+func (c candidate) better(than candidate) bool {
+	return cmp.Or(cmp.Compare(c.lo-c.before, than.lo-than.before), cmp.Compare(c.place, than.place)) < 0
+}
+
+// bounds bounds the pairs of two nodes as one. Both have the keys of both then:
+// each alone would need so many pairs of those, and together they need no more
+// than the sum.
+func (s *spacer) bounds(x, y *node, limit int) *joint {
+	rows, cols := s.keySet(union(x.rowDims, y.rowDims)), s.keySet(union(x.colDims, y.colDims))
+	a, b := s.spread(x, rows, cols, limit), s.spread(y, rows, cols, limit)
+	return &joint{lo: max(a, b), hi: a + b}
 }
 
 func (s *spacer) joined(i, j int) node {
 	x, y := &s.order[i], &s.order[j]
-	m := node{rowDims: union(x.rowDims, y.rowDims), colDims: union(x.colDims, y.colDims), units: x.units.Clone(), related: x.related || y.related}
-	for w := range m.units {
-		m.units[w] |= y.units[w]
-	}
+	m := node{rowDims: union(x.rowDims, y.rowDims), colDims: union(x.colDims, y.colDims), related: x.related || y.related}
+	m.list = make([]int32, 0, len(x.list)+len(y.list))
+	m.list = append(append(m.list, x.list...), y.list...)
+	slices.Sort(m.list)
 	return m
 }
 
-// reach gives, for every node, all that must come before it.
-func (s *spacer) reach() []packet.Bits {
+// beyond gives, for every node, all that must come before some node that itself
+// must come before it. Orders have no cycles.
+func (s *spacer) beyond() []packet.Bits {
+	earlier := make([]packet.Bits, len(s.order)) // all that must come before
 	out := make([]packet.Bits, len(s.order))
 	var visit func(i int) packet.Bits
 	visit = func(i int) packet.Bits {
-		if out[i] != nil {
-			return out[i]
+		if earlier[i] != nil {
+			return earlier[i]
 		}
-		b := packet.NewBits(len(s.order))
-		out[i] = b
+		earlier[i], out[i] = packet.NewBits(len(s.order)), packet.NewBits(len(s.order))
 		for _, j := range s.order[i].before {
-			b.Set(j)
 			for w, word := range visit(j) {
-				b[w] |= word
+				out[i][w] |= word
 			}
+			earlier[i].Set(j)
 		}
-		return b
+		for w, word := range out[i] {
+			earlier[i][w] |= word
+		}
+		return earlier[i]
 	}
 	for i := range s.order {
 		visit(i)
 	}
 	return out
-}
-
-// between reports whether some third node must come after one of two nodes and
-// before the other: joined, they would have to come on both sides of it.
-func (s *spacer) between(reach []packet.Bits, i, j int) bool {
-	for _, pair := range [][2]int{{i, j}, {j, i}} {
-		for _, via := range s.order[pair[0]].before {
-			if via != pair[1] && reach[via].Has(pair[1]) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // join puts the merged node in the place of two.
@@ -176,117 +214,6 @@ func (s *spacer) sortOrder() {
 	s.order = out
 }
 
-// countPairs counts the pairs of keys that a space needs, up to a limit.
-func (s *spacer) countPairs(nd *node, limit int) int {
-	n := 0
-	err := s.each(nd, func(_ int32, cols packet.Bits, _ packet.Bits) error {
-		n += onesCount(cols)
-		if n > limit {
-			return errStop
-		}
-		return nil
-	})
-	if err != nil {
-		return limit + 1
-	}
-	return n
-}
-
-// each calls f for every key of the source with the keys of the destination that
-// some unit relates it to.
-func (s *spacer) each(nd *node, f func(row int32, cols, units packet.Bits) error) error {
-	rows, cols := s.keySet(nd.rowDims), s.keySet(nd.colDims)
-	to := s.colKeys(nd, cols)
-	cache := map[string]packet.Bits{}
-	for _, rep := range rows.reps {
-		units := s.rows[rep].Clone()
-		any := false
-		for w := range units {
-			units[w] &= nd.units[w]
-			any = any || units[w] != 0
-		}
-		if !any {
-			continue
-		}
-		key := ""
-		if !nd.related {
-			key = units.Key()
-			if hit, ok := cache[key]; ok {
-				if err := f(rep, hit, units); err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		out := packet.NewBits(len(cols.reps))
-		units.Each(func(u int) {
-			s.work += len(out)
-			p := &s.m.Policies[s.units[u].Policy]
-			if len(p.Same)+len(p.Differ) == 0 {
-				for w := range out {
-					out[w] |= to[u][w]
-				}
-				return
-			}
-			to[u].Each(func(c int) {
-				if s.m.b.labels.relates(p, s.valuesOf(rep), s.valuesOf(cols.reps[c])) {
-					out.Set(c)
-				}
-			})
-		})
-		if !nd.related {
-			cache[key] = out
-		}
-		if err := f(rep, out, units); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// colKeys gives, for every unit of a node, the keys of the destination that it
-// concerns.
-func (s *spacer) colKeys(nd *node, cols *keySet) map[int]packet.Bits {
-	to := map[int]packet.Bits{}
-	nd.units.Each(func(u int) { to[u] = packet.NewBits(len(cols.reps)) })
-	for c, rep := range cols.reps {
-		for w, word := range s.cols[rep] {
-			if word &= nd.units[w]; word != 0 {
-				packet.Bits{word}.Each(func(i int) { to[w*64+i].Set(c) })
-			}
-		}
-	}
-	return to
-}
-
-// eachPair calls f for every pair of keys with the units that judge it.
-func (s *spacer) eachPair(nd *node, f func(src, dst int32, units packet.Bits) error) error {
-	cols := s.keySet(nd.colDims)
-	both := packet.NewBits(len(s.units))
-	return s.each(nd, func(row int32, at, units packet.Bits) error {
-		var err error
-		at.Each(func(c int) {
-			if err != nil {
-				return
-			}
-			col := cols.reps[c]
-			for w := range both {
-				both[w] = units[w] & s.cols[col][w]
-			}
-			if nd.related {
-				both.Each(func(u int) {
-					p := &s.m.Policies[s.units[u].Policy]
-					if len(p.Same)+len(p.Differ) > 0 && !s.m.b.labels.relates(p, s.valuesOf(row), s.valuesOf(col)) {
-						both.Clear(u)
-					}
-				})
-			}
-			err = f(row, col, both)
-		})
-		return err
-	})
-}
-
 // noFit refuses a site for which no number of spaces is within the bounds.
 func (s *spacer) noFit(least int) error {
 	if least > s.b.Elements {
@@ -332,15 +259,4 @@ func (s *spacer) dimText(d int) string {
 		return "\"any\""
 	}
 	return s.l.DimNames(d)
-}
-
-// errStop ends a count that is over its limit.
-var errStop = errors.New("over the limit")
-
-func onesCount(b packet.Bits) int {
-	n := 0
-	for _, word := range b {
-		n += bits.OnesCount64(word)
-	}
-	return n
 }

@@ -11,12 +11,14 @@ import (
 // node is a set of units that will share a space.
 type node struct {
 	rowDims, colDims []int
-	units            packet.Bits
-	before           []int // nodes that must come earlier, among those still apart
+	list             []int32 // units, ascending
+	before           []int   // nodes that must come earlier, among those still apart
 	pairs            int
 	related          bool // some unit compares labels
+	id               int  // no two nodes of a search have the same one
 
-	rowFam, colFam []uint8
+	q       *quotient          // nil until it is asked for
+	spreads map[[2]*keySet]int // finer keys -> the pairs that the node needs of them
 }
 
 // effect is what a policy does to a flow, as far as order matters.
@@ -48,9 +50,9 @@ func (s *spacer) blocks() error {
 		if !ok {
 			n = len(s.order)
 			index[key] = n
-			s.order = append(s.order, node{rowDims: rd, colDims: cd, units: packet.NewBits(len(s.units))})
+			s.order = append(s.order, node{rowDims: rd, colDims: cd})
 		}
-		s.order[n].units.Set(u)
+		s.order[n].list = append(s.order[n].list, int32(u))
 		p := &s.m.Policies[s.units[u].Policy]
 		s.order[n].related = s.order[n].related || len(p.Same)+len(p.Differ) > 0
 		of[u] = n

@@ -43,16 +43,16 @@ func NewView(m *Matrix, points []Point) *View {
 			multicast = Multicast()
 		}
 	}
-	all := packet.AllAddrs()
+	if v.transit {
+		v.merge()
+		return v
+	}
 	cut := packet.PartitionAddrs([]packet.Addrs{protects, multicast})
 	classes := make([]packet.Addrs, len(m.Classes))
 	for i := range m.Classes {
 		classes[i] = m.Classes[i].Addrs
 	}
 	joints := packet.Join(classes, cut)
-	if v.transit {
-		joints = packet.Join(classes, []packet.Addrs{all})
-	}
 	index := map[string]int{}
 	var inner []int // classes of the matrix with addresses inside
 	seen := map[int]bool{}
@@ -82,10 +82,27 @@ func NewView(m *Matrix, points []Point) *View {
 	return v
 }
 
-func (v *View) inside(a, protects, multicast packet.Addrs) (src, dst bool) {
-	if v.transit {
-		return true, true
+// merge makes the classes of a device that sees everything: those of the matrix,
+// joined where no verdict tells them apart.
+func (v *View) merge() {
+	m := v.Matrix
+	var index interner[int32]
+	var members [][]int32
+	for i := range m.Classes {
+		egress, ingress := m.isolation(i)
+		n, isNew := index.number([]int32{int32(m.Row(i)), int32(m.Col(i)), int32(bit(egress)<<1 | bit(ingress))})
+		if isNew {
+			v.Classes = append(v.Classes, ViewClass{rep: i, src: true, dst: true, EgressIsolated: egress, IngressIsolated: ingress})
+			members = append(members, nil)
+		}
+		members[n] = append(members[n], int32(i))
 	}
+	for n, list := range members {
+		v.Classes[n].Addrs = m.addrsOf(list)
+	}
+}
+
+func (v *View) inside(a, protects, multicast packet.Addrs) (src, dst bool) {
 	// A group address is no source of flows, but a packet that claims so may come,
 	// and its answer would be judged.
 	first := a.First()

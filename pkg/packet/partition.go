@@ -99,11 +99,17 @@ func (p *Partitioner) AddPrefix(prefix netip.Prefix, list int) {
 // Cells cuts the whole address space of both families by what was added. See
 // Partition.
 func (p *Partitioner) Cells() []Cell {
+	cells, _ := p.Locate()
+	return cells
+}
+
+// Locate is Cells, and says where each cell lies.
+func (p *Partitioner) Locate() ([]Cell, *Places) {
 	s := newSweep(p.sets, p.lists)
 	p.events.sort()
 	v4 := s.family(line{v4: p.events.v4}, u128{0, 1<<32 - 1}, make([]uint64, 0, len(p.events.v4)+1), nil)
 	v6 := s.family(line{v6: p.events.v6}, u128max, nil, make([]key6, 0, len(p.events.v6)+1))
-	return s.cells(v4.v4, v6.v6)
+	return s.cells(v4.v4, v6.v6), &Places{v4.v4, v6.v6}
 }
 
 // line is what lies on the address line: events, or where each cell begins. One

@@ -53,6 +53,9 @@ type Relation struct {
 	Situation Situation
 	Src, Dst  []packet.Addrs
 	Permit    func(src, dst int) packet.Services
+	// Rest, if it is not nil, says that Permit is not all: the services of the cases
+	// that it gives for a pair are decided by tables. Permit holds none of them.
+	Rest func(src, dst int) []Case
 	// Domain holds the services that can occur in the situation at all; nil is every
 	// service. (An ICMP message that is no query never opens a tracked flow, so it has
 	// no replies.)

@@ -29,6 +29,20 @@ type Expected struct {
 
 // NewExpected works out what the points must do in the situation.
 func NewExpected(m *compile.Matrix, points []*compile.Point, s driver.Situation) *Expected {
+	classes := make([]packet.Addrs, len(m.Classes))
+	for i := range m.Classes {
+		classes[i] = m.Classes[i].Addrs
+	}
+	e := &Expected{m: m, points: points, s: s, memo: map[[2]int]packet.Services{}, cells: map[int]packet.Services{}}
+	for _, j := range packet.Join(classes, overlays(points)) {
+		e.Addrs = append(e.Addrs, j.Addrs)
+		e.class = append(e.class, j.A)
+	}
+	return e
+}
+
+// overlays partitions the addresses by what the points do whatever policy says.
+func overlays(points []*compile.Point) []packet.Addrs {
 	sets := []packet.Addrs{compile.Multicast(), v4()}
 	for _, p := range points {
 		sets = append(sets, p.Protects, p.DHCPServers)
@@ -44,16 +58,7 @@ func NewExpected(m *compile.Matrix, points []*compile.Point, s driver.Situation)
 	for _, exempt := range []string{"169.254.0.0/16", "fe80::/10", "0.0.0.0/32", "::/128"} {
 		sets = append(sets, packet.AddrsOf(netip.MustParsePrefix(exempt)))
 	}
-	classes := make([]packet.Addrs, len(m.Classes))
-	for i := range m.Classes {
-		classes[i] = m.Classes[i].Addrs
-	}
-	e := &Expected{m: m, points: points, s: s, memo: map[[2]int]packet.Services{}, cells: map[int]packet.Services{}}
-	for _, j := range packet.Join(classes, packet.PartitionAddrs(sets)) {
-		e.Addrs = append(e.Addrs, j.Addrs)
-		e.class = append(e.class, j.A)
-	}
-	return e
+	return packet.PartitionAddrs(sets)
 }
 
 func v4() packet.Addrs { return packet.AddrsOf(netip.MustParsePrefix("0.0.0.0/0")) }
@@ -73,28 +78,41 @@ func (e *Expected) permit(src, dst netip.Addr, srcClass, dstClass int) packet.Se
 	if src.Is4() != dst.Is4() {
 		return nil // no packet has ends of two families
 	}
-	out := packet.AllServices()
-	for _, p := range e.points {
-		out = out.Intersect(e.permitAt(p, src, dst, srcClass, dstClass))
+	must, may := e.overlay(src, dst)
+	if may.Equal(must) {
+		return must
 	}
-	return out
+	return must.Union(may.Intersect(e.cell(srcClass, dstClass)))
 }
 
-func (e *Expected) permitAt(p *compile.Point, src, dst netip.Addr, srcClass, dstClass int) packet.Services {
+// at is what must pass between two addresses.
+func (e *Expected) at(src, dst netip.Addr) packet.Services {
+	return e.permit(src, dst, e.m.ClassOf(src), e.m.ClassOf(dst))
+}
+
+// overlay gives the services that pass between two addresses whatever policy says,
+// and those that pass if policy permits them, which include the former.
+func (e *Expected) overlay(src, dst netip.Addr) (must, may packet.Services) {
+	must, may = packet.AllServices(), packet.AllServices()
+	for _, p := range e.points {
+		low, high := e.overlayAt(p, src, dst)
+		must, may = must.Intersect(low), may.Intersect(high)
+	}
+	return must, may
+}
+
+func (e *Expected) overlayAt(p *compile.Point, src, dst netip.Addr) (must, may packet.Services) {
 	h := compile.FlowHeader(e.s.Hook, e.s.In, src, dst, e.s.SrcPortLo, e.s.SrcPortHi, e.s.Tracking == driver.TrackReply)
-	out := p.Essential(h)
+	must = p.Essential(h)
 	if e.s.Hook == compile.HookForward && p.CheckSpoof(e.s.In, h.Src).Action == compile.SpoofEnforce {
-		return out
+		return must, must
 	}
 	if p.Mode == policy.Observe || !p.Sees(e.s.Hook, h.Src, h.Dst) {
-		return packet.AllServices()
+		return packet.AllServices(), packet.AllServices()
 	}
-	out = out.Union(p.FailsafeServices(h))
-	return out.Union(e.cell(srcClass, dstClass))
+	return must.Union(p.FailsafeServices(h)), packet.AllServices()
 }
 
-// cell gives the services that policy permits between two classes. Each distinct
-// cell of the matrix is worked out once.
 func (e *Expected) cell(src, dst int) packet.Services {
 	id := e.m.CellID(src, dst)
 	if s, ok := e.cells[id]; ok {

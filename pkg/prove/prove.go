@@ -66,6 +66,7 @@ func Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Resu
 		out[i] = Result{Point: points[i].Name, Proved: true, Wrong: []Counterexample{}, Findings: []driver.Finding{}}
 	}
 	hooks := map[string]bool{}
+	pr := &prover{m: m, proved: map[provedKey]packet.Services{}}
 	for i := range d.Relations {
 		rel := &d.Relations[i]
 		hook := rel.Situation.Hook
@@ -77,18 +78,27 @@ func Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Resu
 				at, results = append(at, &points[k]), append(results, &out[k])
 			}
 		}
+		if len(at) == 0 {
+			continue // no point asks for anything here
+		}
 		pairs := 0
 		var c *Counterexample
 		for _, piece := range pieces(rel, at) {
-			if c = compare(m, at, &piece, &pairs); c != nil {
+			if c = pr.compare(at, &piece, &pairs); c != nil {
 				// Where all source ports fare alike, the packet is told without one.
-				if whole := compare(m, at, rel, &pairs); whole != nil {
+				if whole := pr.compare(at, rel, &pairs); whole != nil {
 					c = whole
 				}
 				break
 			}
 		}
+		gaps := pr.takeGaps()
 		for k, r := range results {
+			for _, f := range gaps {
+				f.Point = at[k].Name
+				r.Findings = append(r.Findings, f)
+				r.Proved = false
+			}
 			r.Situations++
 			r.Pairs += pairs
 			if c != nil {
@@ -147,13 +157,17 @@ func domain(t driver.Tracking, four bool) packet.Services {
 }
 
 // compare finds the first difference in one situation; nil if there is none.
-func compare(m *compile.Matrix, points []*compile.Point, rel *driver.Relation, pairs *int) *Counterexample {
+func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *int) *Counterexample {
+	m := p.m
 	var domains [2]packet.Services
 	for i, four := range []bool{true, false} {
 		domains[i] = domain(rel.Situation.Tracking, four)
 		if rel.Domain != nil {
 			domains[i] = domains[i].Intersect(rel.Domain)
 		}
+	}
+	if rel.Rest != nil {
+		return p.tables(points, rel, domains, pairs)
 	}
 	e := NewExpected(m, points, rel.Situation)
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)

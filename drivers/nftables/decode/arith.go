@@ -2,8 +2,11 @@ package decode
 
 import "encoding/binary"
 
-// bitwise executes nft_bitwise.
-func (r *run) bitwise(t *track, o *op) {
+// bitwise executes nft_bitwise. It returns false if a fact is missing.
+func (r *run) bitwise(t *track, o *op) bool {
+	if o.oper != bitwiseMaskXor && (!r.settleRegs(t, o.sreg, o.n) || o.sreg2 >= 0 && !r.settleRegs(t, o.sreg2, o.n)) {
+		return false
+	}
 	src := make([]sym, o.n)
 	copy(src, t.regs[o.sreg:o.sreg+o.n])
 	dst := t.regs[o.dreg : o.dreg+o.n]
@@ -24,6 +27,7 @@ func (r *run) bitwise(t *track, o *op) {
 		shift(dst, src, binary.NativeEndian.Uint32(o.data), o.oper == bitwiseLshift)
 	}
 	r.keep(t)
+	return true
 }
 
 // combine applies and, or, exclusive or to two bytes, if one of them is known.

@@ -27,10 +27,19 @@ func (d *decoder) bare(m *machine, hook string) {
 			var out, in packet.Services
 			for k := range v.ifs {
 				at := k*v.nPorts + p
-				out = out.Union(m.svc.sets[m.results.list[m.results.pick(vals[0], at)].bare])
+				there, back := m.results.list[m.results.pick(vals[0], at)], m.results.list[m.results.pick(vals[1], at)]
+				out = out.Union(m.svc.sets[there.bare])
+				for _, e := range m.results.opens[there.open] {
+					out = out.Union(m.endsOf(e.node).bare.Intersect(m.svc.sets[e.svc]))
+				}
 				// A reply comes in by another interface than its flow; by which, is not
 				// known here. One must do.
-				in = in.Union(m.svc.sets[m.results.list[m.results.pick(vals[1], at)].accept])
+				in = in.Union(m.svc.sets[back.accept])
+				for _, e := range m.results.opens[back.open] {
+					if ends := m.endsOf(e.node); len(ends.drop) == 0 {
+						in = in.Union(ends.accept.Intersect(m.svc.sets[e.svc]))
+					}
+				}
 			}
 			// An ICMP message is answered by another type, if at all, and the answer is a
 			// flow of its own in the relations.

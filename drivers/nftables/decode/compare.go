@@ -98,7 +98,7 @@ func (r *run) equal(t *track, key []sym, data []byte) (answer, bool) {
 		if (data[i]^s.xor)&^s.and != 0 {
 			return answer{nil, true}, true // a known bit differs
 		}
-		if s.and != 0 && !s.unknownByte() && !pats[s.kind].add(s, data[i]) {
+		if s.and != 0 && !s.unknownByte() && !s.fromWord() && !pats[s.kind].add(s, data[i]) {
 			return answer{nil, true}, true // two demands on one byte
 		}
 		if s.and != 0 && s.unknownByte() {
@@ -115,6 +115,9 @@ func (r *run) equal(t *track, key []sym, data []byte) (answer, bool) {
 	}
 	if len(a.yes) == 0 {
 		return answer{nil, true}, true
+	}
+	if holds, ok := r.equalWords(key, data); !ok || !holds {
+		return answer{nil, true}, ok
 	}
 	return r.equalRest(a, &pats)
 }

@@ -3,6 +3,7 @@ package decode
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -26,6 +27,9 @@ type Options struct {
 	// Interfaces are to be told apart by name where the ruleset looks at the
 	// incoming interface. Those that the ruleset names are told apart anyway.
 	Interfaces []string
+	// Pairs is up to how many pairs of classes of a family a relation holds one by
+	// one; beyond it, tables say what is looked up for a pair. 0 is DefaultPairs.
+	Pairs int
 }
 
 // Marks are the connection tracking marks that mean something to the ruleset.
@@ -98,6 +102,7 @@ func (d *decoder) table() Marks {
 	var all marks
 	for _, expired := range variants {
 		m := newMachine(p, expired)
+		m.pairs = cmp.Or(d.opt.Pairs, DefaultPairs)
 		for _, name := range d.opt.Interfaces {
 			m.mention(iface{name: name})
 		}
@@ -246,15 +251,20 @@ func (d *decoder) situation(m *machine, lock *sync.Mutex, hook string, t driver.
 	}
 	lv := &relationView{v: v, lock: lock, matrix: matrix, starts: starts}
 	src, dst := lv.addrs(axisSrc), lv.addrs(axisDst)
+	open := slices.ContainsFunc(slices.Collect(maps.Keys(values)), func(val int32) bool { return m.opens(val, len(v.ifs)*v.nPorts) })
 	for _, c := range v.combos(values) {
-		d.out.Relations = append(d.out.Relations, driver.Relation{
+		rel := driver.Relation{
 			Situation: driver.Situation{
 				Hook: hook, Tracking: t, In: c.in, SrcPortLo: uint16(c.ports.Lo), SrcPortHi: uint16(c.ports.Hi), Expired: expired,
 			},
 			Src: src, Dst: dst,
 			Permit: func(i, j int) packet.Services { return lv.permit(i, j, c.vector) },
 			Why:    func(s, t netip.Addr, svc uint32) string { return lv.why(s, t, svc, c) },
-		})
+		}
+		if open {
+			rel.Rest = func(i, j int) []driver.Case { return lv.rest(i, j, c) }
+		}
+		d.out.Relations = append(d.out.Relations, rel)
 	}
 }
 
@@ -265,24 +275,46 @@ func (d *decoder) inspect(v *view, fam, i, j int, vec int32, hook string, t driv
 	if m.checked[vec] {
 		return
 	}
-	m.checked[vec] = true
-	n := 1
-	if vec < 0 {
-		n = len(m.results.vecs[-1-vec])
+	n := len(v.ifs) * v.nPorts
+	open := m.opens(vec, n)
+	if vec >= 0 && !open {
+		n = 1
+	}
+	// What a node does may depend on the component, and components on the view.
+	m.checked[vec] = !open || !v.innerIface && !v.innerPort
+	if !m.checked[vec] {
+		if v.checked == nil {
+			v.checked = map[int32]bool{}
+		}
+		if v.checked[vec] {
+			return
+		}
+		v.checked[vec] = true
+	}
+	ends := func() string {
+		return fmt.Sprintf("%s to %s", v.classes[fam][axisSrc].addrs[i].First(), v.classes[fam][axisDst].addrs[j].First())
 	}
 	for k := range n {
 		r := m.results.list[m.results.pick(vec, k)]
-		for _, w := range m.results.marks[r.marks] {
-			if w.known() {
-				m.assigned[uint32(w)] = true
-			} else {
-				m.stray = true
-			}
+		d.inspectLeaf(m, r, hook, t, ends)
+		for _, e := range m.results.opens[r.open] {
+			v.tour(e.node, k, func(res int32) {
+				d.inspectLeaf(m, m.results.list[res], hook, t, func() string { return "some pair of addresses" })
+			})
 		}
-		if both := m.svc.sets[r.accept].Intersect(m.svc.sets[r.drop]); len(both) > 0 {
-			d.undecided(m, r.cause, fmt.Sprintf("%s, %s, %s to %s, %s", hook, t,
-				v.classes[fam][axisSrc].addrs[i].First(), v.classes[fam][axisDst].addrs[j].First(), both[:1]))
+	}
+}
+
+func (d *decoder) inspectLeaf(m *machine, r result, hook string, t driver.Tracking, ends func() string) {
+	for _, w := range m.results.marks[r.marks] {
+		if w.known() {
+			m.assigned[uint32(w)] = true
+		} else {
+			m.stray = true
 		}
+	}
+	if both := m.svc.sets[r.accept].Intersect(m.svc.sets[r.drop]); len(both) > 0 {
+		d.undecided(m, r.cause, fmt.Sprintf("%s, %s, %s, %s", hook, t, ends(), both[:1]))
 	}
 }
 

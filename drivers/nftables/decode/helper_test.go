@@ -103,7 +103,13 @@ func classIndex(tb testing.TB, list []packet.Addrs, a netip.Addr) int {
 // permits asks a relation for two addresses.
 func permits(tb testing.TB, r driver.Relation, src, dst string) packet.Services {
 	tb.Helper()
-	return r.Permit(classIndex(tb, r.Src, netip.MustParseAddr(src)), classIndex(tb, r.Dst, netip.MustParseAddr(dst)))
+	s, d := netip.MustParseAddr(src), netip.MustParseAddr(dst)
+	i, j := classIndex(tb, r.Src, s), classIndex(tb, r.Dst, d)
+	out := r.Permit(i, j)
+	if r.Rest != nil {
+		out = out.Union(driver.Permits(r.Rest(i, j), s, d))
+	}
+	return out
 }
 
 // relation picks one relation by interface and source port.

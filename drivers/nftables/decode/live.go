@@ -22,18 +22,27 @@ const (
 // flow is the liveness before a rule as a function of what is live where the
 // chain returns to: gen | thru & after. accept says that the next base chain may
 // run from here.
+//
+// reads are the rules that look at the flow's mark and may still run before the
+// chain returns, as bits; back says that it may return.
 type flow struct {
 	gen, thru live
 	accept    bool
+	reads     uint64
+	back      bool
 }
 
 func (f flow) join(o flow) flow {
-	return flow{f.gen | o.gen, f.thru | o.thru, f.accept || o.accept}
+	return flow{f.gen | o.gen, f.thru | o.thru, f.accept || o.accept, f.reads | o.reads, f.back || o.back}
 }
 
 // before puts one piece of program in front of another.
 func (f flow) before(next flow) flow {
-	return flow{f.gen | f.thru&next.gen, f.thru & next.thru, f.accept || f.thru != 0 && next.accept}
+	out := flow{f.gen | f.thru&next.gen, f.thru & next.thru, f.accept || f.thru != 0 && next.accept, f.reads, f.back && next.back}
+	if f.back {
+		out.reads |= next.reads
+	}
+	return out
 }
 
 // liveness computes flows for every position of a program.
@@ -58,7 +67,7 @@ func (l *liveness) chain(i int) {
 	}
 	l.done[i] = true
 	c := &l.p.chains[i]
-	l.flows[int(c.off)+len(c.rules)] = flow{thru: liveAll, accept: c.src.Hook != nil && c.src.Policy == codeAccept}
+	l.flows[int(c.off)+len(c.rules)] = flow{thru: liveAll, accept: c.src.Hook != nil && c.src.Policy == codeAccept, back: true}
 	for k := len(c.rules) - 1; k >= 0; k-- {
 		at := int(c.off) + k
 		l.flows[at] = l.rule(&c.rules[k], l.flows[at+1])
@@ -73,7 +82,7 @@ func (l *liveness) rule(r *rule, next flow) flow {
 		case codeAccept:
 			out.accept = true
 		case codeReturn:
-			out = out.join(flow{thru: liveAll, accept: true})
+			out = out.join(flow{thru: liveAll, accept: true, back: true})
 		case codeJump, codeGoto:
 			j, ok := l.p.byName[v.Chain]
 			if !ok || l.p.loops[v.Chain] {
@@ -86,6 +95,9 @@ func (l *liveness) rule(r *rule, next flow) flow {
 			}
 			out = out.join(target)
 		}
+	}
+	if k, ok := l.p.markReads[r]; ok {
+		out.reads |= 1 << k
 	}
 	use, kill := uses(r)
 	out.gen = out.gen&^kill | use
@@ -179,6 +191,8 @@ func (m *machine) wipe(st state) state {
 	}
 	if lv&liveCtMark == 0 {
 		st.env.ctmark = 0
+	} else {
+		st.env.ctmark = m.standFor(st.env.ctmark, m.readsAt(st.pos, st.stack))
 	}
 	switch {
 	case lv&liveCtState != 0:

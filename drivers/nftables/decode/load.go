@@ -10,9 +10,9 @@ import (
 func (r *run) metaLoad(t *track, o *op) bool {
 	switch o.key {
 	case unix.NFT_META_MARK:
-		t.regs.putWord(o.dreg, t.env.mark)
+		r.putWord(t, o.dreg, t.env.mark)
 	case unix.NFT_META_PRIORITY:
-		t.regs.putWord(o.dreg, t.env.prio)
+		r.putWord(t, o.dreg, t.env.prio)
 	case unix.NFT_META_NFPROTO:
 		t.regs.putBytes(o.dreg, []byte{r.nfproto()})
 	case unix.NFT_META_PROTOCOL:
@@ -236,7 +236,7 @@ func (r *run) ctLoad(t *track, o *op) {
 		}
 		t.regs.putBytes(o.dreg, []byte{dir})
 	case unix.NFT_CT_MARK:
-		t.regs.putWord(o.dreg, t.env.ctmark)
+		r.putWord(t, o.dreg, t.env.ctmark)
 	case unix.NFT_CT_L3PROTOCOL:
 		t.regs.putBytes(o.dreg, []byte{r.nfproto()})
 	case unix.NFT_CT_PROTOCOL:

@@ -175,6 +175,20 @@ func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
 	if len(s.elems) == 0 {
 		return nil, true
 	}
+	if id, ok := r.pairOf(s, key); ok {
+		return r.lookUpPair(t, id)
+	}
+	key, ok := r.settled(key)
+	if !ok {
+		return nil, false
+	}
+	if known, all := known(key, nil); all && s.exact != nil {
+		if i, hit := s.exact[string(known)]; hit {
+			e := &s.elems[i]
+			return []match{{t.svc, e, true, e.opaque}}, true
+		}
+		return nil, true
+	}
 	class, key, ok := r.nameKnown(key)
 	if !ok {
 		return nil, false
@@ -239,18 +253,27 @@ func (r *run) test(t *track, s *set, ix *index, class iface, cands []int32) ([]m
 		sure, opaque bool
 	}
 	at := map[group]int{}
-	for _, i := range cands {
+	// What the services rule out need not be asked of the other axes, which would be
+	// told apart for nothing.
+	var svcs []packet.Services
+	cands = slices.DeleteFunc(cands, func(i int32) bool {
+		svc := r.servicesOf(ix, &s.elems[i]).within(t.svc)
+		if len(svc) > 0 {
+			svcs = append(svcs, svc)
+		}
+		return len(svc) == 0
+	})
+	inPort, ok := r.portsOf(s, ix, cands)
+	if !ok {
+		return nil, false
+	}
+	for k, i := range cands {
 		e := &s.elems[i]
-		// What the services rule out need not be asked of the other axes, which
-		// would be told apart for nothing.
-		svc := r.servicesOf(ix, e).within(t.svc)
-		if len(svc) == 0 {
+		if inPort != nil && !slices.Contains(inPort, int32(k)) {
 			continue
 		}
-		holds, sure, ok := r.others(ix, e, class)
-		if !ok {
-			return nil, false
-		}
+		svc := svcs[k]
+		holds, sure := r.others(ix, e, class)
 		if !holds {
 			continue
 		}
@@ -280,26 +303,74 @@ func (r *run) servicesOf(ix *index, e *element) protoNum {
 	return box
 }
 
-// others asks an element's key for the interface and the source port.
-func (r *run) others(ix *index, e *element, class iface) (holds, sure, ok bool) {
+// portsOf tells which of some elements the source port is in, by their places in
+// the list; nil if the keys hold no source port. It is one question for all of
+// them: questions for each could be answered in ways that no port gives.
+func (r *run) portsOf(s *set, ix *index, cands []int32) ([]int32, bool) {
+	var parts []part
+	asked := false
+	key := []byte{'l'}
+	for k, i := range cands {
+		e := &s.elems[i]
+		var spans []packet.Span
+		found := false
+		for _, g := range ix.segs {
+			if g.class != 's' {
+				continue
+			}
+			in := r.m.numsBetween(g.desc, e.lo[g.off:g.off+g.n], e.hi[g.off:g.off+g.n])
+			if found {
+				in = packet.Services(in).Intersect(spans)
+			}
+			spans, found = in, true
+		}
+		if !found {
+			return nil, true
+		}
+		for _, sp := range spans {
+			asked = asked || sp != packet.Span{Lo: 0, Hi: 0xffff}
+			parts = append(parts, part{lo: u128{0, uint64(sp.Lo)}, hi: u128{0, uint64(sp.Hi)}, id: int32(k)})
+			key = append(key, byte(sp.Lo), byte(sp.Lo>>8), byte(sp.Hi), byte(sp.Hi>>8), byte(k), byte(k>>8), byte(k>>16))
+		}
+		asked = asked || len(spans) == 0
+	}
+	if len(cands) == 0 || !asked {
+		return nil, true
+	}
+	con := r.m.construct(string(key), func() *construct {
+		c, lists := cells(domPort, parts)
+		r.m.portLists[int32(len(r.m.cons))] = lists
+		return c
+	})
+	lists := r.m.portLists[con]
+	if len(lists) == 1 {
+		return []int32{}, true
+	}
+	v, ok := r.fact(axisPort, con)
+	if !ok {
+		return nil, false
+	}
+	if lists[v] == nil {
+		return []int32{}, true
+	}
+	return lists[v], true
+}
+
+// others asks an element's key for the interface.
+func (r *run) others(ix *index, e *element, class iface) (holds, sure bool) {
 	sure = true
 	for _, g := range ix.segs {
 		lo, hi := e.lo[g.off:g.off+g.n], e.hi[g.off:g.off+g.n]
 		switch g.class {
-		case 's':
-			in, ok := r.sport(r.m.numsBetween(g.desc, lo, hi))
-			if !ok || !in {
-				return false, true, ok
-			}
 		case 'i':
 			if !r.m.segmentName(class, g, lo, hi, &sure) {
-				return false, true, true
+				return false, true
 			}
 		case '?':
 			sure = false
 		}
 	}
-	return true, sure, true
+	return true, sure
 }
 
 // segmentName compares a class of interfaces with an element.

@@ -13,13 +13,14 @@ import (
 // that hold disjoint services. Nodes are made on demand and shared: packets that
 // will fare alike, whatever brought them here, are one state.
 type machine struct {
-	prog   *program
-	sets   map[string]*set
-	live   *liveness
-	frames frames
-	svc    *interned
-	cons   []*construct
-	conKey map[string]int32 // constructs of comparisons, by what they compare
+	prog      *program
+	sets      map[string]*set
+	live      *liveness
+	frames    frames
+	svc       *interned
+	cons      []*construct
+	conKey    map[string]int32    // constructs of comparisons, by what they compare
+	portLists map[int32][][]int32 // of constructs that portsOf made
 
 	ifaces    []iface
 	ifaceKey  map[iface]int32
@@ -31,6 +32,22 @@ type machine struct {
 	leaves   map[int32]int32 // result -> node
 	results  results
 	liveMemo map[[2]int32]live
+	readMemo map[[2]int32]uint64
+	stands   map[string]word // see standFor
+
+	fns      []wordFn
+	fnKey    map[wordFn]int32
+	conWords map[int32][]uint32 // constructs whose values are words
+	derived  map[int32]derivation
+	fines    map[string]*fine
+	joints   []*joint
+	jointKey map[string]int32
+	hubs     map[state]int32    // see hub
+	ends     map[int32]*ends    // of nodes; see endsOf
+	toured   map[int32]bool     // nodes whose leaves were inspected
+	pairs    int                // up to how many pairs of classes are walked one by one
+	maskMemo map[[2]int32]int32 // services, node -> node
+	cutMemo  map[[2]int32]int32 // services, result -> result
 
 	causes   []cause
 	causeKey map[cause]int32
@@ -74,7 +91,10 @@ func newMachine(p *program, expired bool) *machine {
 		frames: frames{index: map[frame]int32{}}, conKey: map[string]int32{},
 		ifaceKey: map[iface]int32{}, numRanges: map[string][]packet.Span{},
 		memo: map[state]int32{}, memoStat: make([]memoStat, len(p.chainAt)), leaves: map[int32]int32{},
-		results: newResults(), liveMemo: map[[2]int32]live{},
+		results: newResults(), liveMemo: map[[2]int32]live{}, readMemo: map[[2]int32]uint64{}, stands: map[string]word{},
+		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{}, toured: map[int32]bool{},
+		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, jointKey: map[string]int32{},
+		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
 		causes: []cause{{-1, -1}}, causeKey: map[cause]int32{}, reached: map[cause]string{},
 		parts: map[string]*classes{}, checked: map[int32]bool{},
 		assigned: map[uint32]bool{}, limit: maxSteps, table: tableName(p.table),

@@ -54,12 +54,20 @@ func (d *decoder) knowsReversed(m *machine, hook string, reply bool, mark uint32
 		return false
 	}
 	differ := false
-	v.walk(nil, func(_, _, _ int, vals []int32) bool {
+	v.walk(nil, func(fam, i, j int, vals []int32) bool {
 		n := len(v.ifs) * v.nPorts
-		differ = m.wider(vals[0], vals[1], n) || m.wider(vals[1], vals[0], n)
-		return !differ
+		d.inspect(v, fam, i, j, vals[1], hook, trackingOf(reply))
+		differ = differ || m.wider(vals[0], vals[1], n) || m.wider(vals[1], vals[0], n)
+		return true
 	})
 	return differ
+}
+
+func trackingOf(reply bool) driver.Tracking {
+	if reply {
+		return driver.TrackReply
+	}
+	return driver.TrackForward
 }
 
 // passingOf compares the marks at some indexes with one mark.
@@ -110,10 +118,7 @@ func (d *decoder) checkTurned(m *machine, hook string, reply bool, mark uint32) 
 
 // compareRoots holds each further root of a view against the first.
 func (d *decoder) compareRoots(v *view, hook string, reply bool, at []int, found []bool) {
-	t := driver.TrackForward
-	if reply {
-		t = driver.TrackReply
-	}
+	t := trackingOf(reply)
 	wider := map[[2]int32]bool{}
 	v.walk(nil, func(fam, i, j int, vals []int32) bool {
 		for n, x := range vals[1:] {
@@ -134,6 +139,12 @@ func (d *decoder) compareRoots(v *view, hook string, reply bool, at []int, found
 func (m *machine) wider(a, b int32, n int) bool {
 	for i := range n {
 		x, y := m.results.list[m.results.pick(a, i)], m.results.list[m.results.pick(b, i)]
+		if x.open != 0 || y.open != 0 {
+			if m.widerOpen(x, y) {
+				return true
+			}
+			continue
+		}
 		if len(packet.Services(m.svc.sets[y.accept]).Subtract(m.svc.sets[x.accept])) > 0 {
 			return true
 		}

@@ -13,6 +13,7 @@ const (
 	nodeLeaf  nodeKind = iota
 	nodeSplit          // kids by the value of a construct, made on demand
 	nodeUnion          // all of parts apply, each to its own services
+	nodeMask           // parts[0], for some services only
 )
 
 // node is one node of the decision diagram.
@@ -23,7 +24,8 @@ type node struct {
 	st    state
 	facts []fact
 	kids  *kids
-	parts []int32 // of a union
+	parts []int32 // of a union or a mask
+	svc   int32   // of a mask
 }
 
 // exit is one way out of a rule: a state, or the end.
@@ -48,6 +50,10 @@ func (m *machine) build(st state, facts []fact) int32 {
 			trail = append(trail, st)
 		}
 		exits, ok := m.execute(&st, facts)
+		if !ok && m.run.need.axis == axisPair && facts == nil {
+			id = m.hub(st)
+			break
+		}
 		if !ok {
 			id = m.add(node{kind: nodeSplit, ask: *m.run.need, st: st, facts: facts, kids: &kids{}})
 			break
@@ -63,6 +69,88 @@ func (m *machine) build(st state, facts []fact) int32 {
 		m.remember(s, id)
 	}
 	return id
+}
+
+// hub returns the node of a state that is about to look a pair up. It is made for
+// all services that entered, and what comes here with fewer takes its part of it:
+// every ruleset that leaves some services to the tables that follow would make a
+// copy of those tables otherwise, and every ruleset of the next one copies of that.
+func (m *machine) hub(st state) int32 {
+	svc := st.svc
+	st.svc = st.root
+	n, ok := m.hubs[st]
+	if !ok {
+		if exits, ok := m.execute(&st, nil); ok { // cannot be: no service is asked before a pair
+			n = m.join(exits)
+		} else {
+			n = m.add(node{kind: nodeSplit, ask: *m.run.need, st: st, kids: &kids{}})
+		}
+		m.hubs[st] = n
+	}
+	return m.mask(svc, n)
+}
+
+// mask returns the node of some of a node's services.
+func (m *machine) mask(svc, n int32) int32 {
+	nd := &m.nodes[n]
+	switch {
+	case nd.kind == nodeLeaf:
+		return m.leaf(m.cut(svc, nd.res))
+	case nd.kind == nodeSplit && nd.st.svc == svc:
+		return n
+	case nd.kind == nodeMask:
+		both := m.svc.id(m.svc.sets[svc].Intersect(m.svc.sets[nd.svc]))
+		return m.mask(both, nd.parts[0])
+	}
+	if len(m.svc.sets[svc]) == 0 {
+		return m.leaf(m.results.none)
+	}
+	key := [2]int32{svc, n}
+	id, ok := m.maskMemo[key]
+	if !ok {
+		id = m.add(node{kind: nodeMask, svc: svc, parts: []int32{n}})
+		m.maskMemo[key] = id
+	}
+	return id
+}
+
+// cut restricts a result, or a vector of them, to some services.
+func (m *machine) cut(svc, res int32) int32 {
+	r := &m.results
+	if res == r.none {
+		return res
+	}
+	key := [2]int32{svc, res}
+	if v, ok := m.cutMemo[key]; ok {
+		return v
+	}
+	var out int32
+	if res < 0 {
+		v := make([]int32, len(r.vecs[-1-res]))
+		for i := range v {
+			v[i] = m.cut(svc, r.pick(res, i))
+		}
+		out = r.vector(v)
+	} else {
+		set, x := m.svc.sets[svc], r.list[res]
+		y := result{
+			accept: m.svc.id(m.svc.sets[x.accept].Intersect(set)),
+			drop:   m.svc.id(m.svc.sets[x.drop].Intersect(set)),
+			bare:   m.svc.id(m.svc.sets[x.bare].Intersect(set)),
+			open:   r.openSet(m.cutOpen(r.opens[x.open], svc)),
+		}
+		if y.accept != 0 || y.open != 0 {
+			y.marks = x.marks
+		}
+		if y.accept != 0 || y.drop != 0 || y.open != 0 {
+			y.cause = x.cause
+			out = r.id(y)
+		} else {
+			out = r.none
+		}
+	}
+	m.cutMemo[key] = out
+	return out
 }
 
 // skip passes over rules for the other family.
@@ -179,9 +267,20 @@ func (m *machine) join(exits []exit) int32 {
 	take := func(n int32) {
 		if m.nodes[n].kind == nodeLeaf {
 			res = m.merge(res, m.nodes[n].res)
-		} else if !slices.Contains(parts, n) {
-			parts = append(parts, n)
+			return
 		}
+		if slices.Contains(parts, n) {
+			return
+		}
+		// Two parts of one node are one part.
+		for i, p := range parts {
+			if m.whole(p) == m.whole(n) {
+				both := m.svc.sets[m.servicesOf(p)].Union(m.svc.sets[m.servicesOf(n)])
+				parts[i] = m.mask(m.svc.id(both), m.whole(n))
+				return
+			}
+		}
+		parts = append(parts, n)
 	}
 	for _, e := range exits {
 		n := int32(0)
@@ -206,6 +305,33 @@ func (m *machine) join(exits []exit) int32 {
 	}
 	slices.Sort(parts)
 	return m.add(node{kind: nodeUnion, parts: parts})
+}
+
+// whole is the node that a mask takes a part of; others are whole.
+func (m *machine) whole(n int32) int32 {
+	if m.nodes[n].kind == nodeMask {
+		return m.nodes[n].parts[0]
+	}
+	return n
+}
+
+// servicesOf is the services that a node is about.
+func (m *machine) servicesOf(n int32) int32 {
+	nd := &m.nodes[n]
+	switch nd.kind {
+	case nodeSplit:
+		return nd.st.svc
+	case nodeMask:
+		return nd.svc
+	case nodeLeaf:
+		r := m.results.list[nd.res]
+		return m.svc.id(m.svc.sets[r.accept].Union(m.svc.sets[r.drop]))
+	}
+	var all packet.Services
+	for _, p := range nd.parts {
+		all = all.Union(m.svc.sets[m.servicesOf(p)])
+	}
+	return m.svc.id(all)
 }
 
 // ending is the result of a final verdict.
@@ -361,6 +487,6 @@ func (m *machine) start(hook string, dom uint8, swap bool, svc packet.Services, 
 	return state{
 		env: env{mark: anyWord, prio: anyWord, ctmark: ctmark, assigned: noWord, ct: t},
 		pos: m.prog.chains[m.prog.steps[step].chain].off, stack: m.frames.base(step),
-		svc: m.svc.id(svc), dom: dom, swap: swap,
+		svc: m.svc.id(svc), root: m.svc.id(svc), dom: dom, swap: swap,
 	}
 }

@@ -11,6 +11,10 @@ import (
 // ordered answers a predicate on the order of a key's bytes. Only keys whose
 // bytes all come from one origin can be ordered; others may go either way.
 func (r *run) ordered(t *track, key []sym, f func([]byte) bool, o *op) (answer, bool) {
+	key, ok := r.settled(key)
+	if !ok {
+		return answer{}, false
+	}
 	unsure := answer{t.svc, false}
 	if b, ok := known(key, make([]byte, 0, regBytes)); ok {
 		if f(b) {

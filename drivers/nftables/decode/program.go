@@ -28,6 +28,7 @@ type rule struct {
 	ops    []op
 	handle uint64
 	only   uint8 // the family that the rule begins by asking for; 0 if none
+	over   *overlay
 }
 
 // chain is one compiled chain. Its rules have the positions off to off+len-1;
@@ -57,6 +58,10 @@ type program struct {
 	steps   []step
 	starts  map[string]int32 // hook name -> first step
 	loops   map[string]bool  // chains that can reach themselves
+	// markReads numbers the rules that look at the flow's mark; nil if there are too
+	// many.
+	markReads map[*rule]int
+	markTests []markTest // by number
 }
 
 // hookPaths lists the hooks that a packet passes on its way, for each hook that
@@ -98,6 +103,7 @@ func compile(t *ruleset.Table, note func(driver string, text string)) *program {
 				cr.ops = append(cr.ops, parseExpr(e))
 			}
 			cr.only = familyOf(cr.ops)
+			cr.over = overlayOf(&cr)
 			out.rules = append(out.rules, cr)
 		}
 		for range len(c.Rules) + 1 {
@@ -106,6 +112,7 @@ func compile(t *ruleset.Table, note func(driver string, text string)) *program {
 		p.chains = append(p.chains, out)
 	}
 	p.findLoops()
+	p.findMarkReads()
 	p.layPaths(note)
 	return p
 }

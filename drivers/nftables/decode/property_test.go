@@ -162,7 +162,7 @@ func (g generator) program() string {
 		"set spoof { type ifname . ipv4_addr; flags interval;" + g.some("spoof", "eth0 . 10.0.0.0/30", "eth1 . 10.0.0.2") +
 		"map m4 { typeof ip saddr : meta length;" + g.some("m4", "10.0.0.1 : 0x1", "10.0.0.2 : 0x2", "10.0.0.5 : 0x1") +
 		"map mi4 { typeof ip saddr : meta length; flags interval;" + g.some("mi4", "10.0.0.0/30 : 0x2", "10.0.0.4/31 : 0x3") +
-		"map mm { typeof meta mark . meta priority : meta mark;" + g.some("mm", "0x1 . 0x2 : 0x42000001", "0x2 . 0x2 : 0x3") +
+		"map mm { typeof meta mark . meta priority : meta mark;" + g.some("mm", "0x1 . 0x2 : 0x42000001", "0x2 . 0x2 : 0x3", "0x2 . 0x0 : 0x1", "0x0 . 0x1 : 0x2", "0x3 . 0x2 : 0x42000002") +
 		"map svc { type mark . inet_proto . inet_service : mark;" + g.some("svc", "0x1 . tcp . 80 : 0x42000001", "0x42000001 . udp . 22 : 0x2") +
 		"map svcr { type mark . inet_proto . inet_service : mark; flags interval;" + g.some("svcr", "0x1 . tcp . 20-25 : 0x42000002", "0x2-0x3 . 6-17 . 50-90 : 0x1") +
 		"map v4 { type ipv4_addr : verdict;" + g.some("v4", "10.0.0.1 : accept", "10.0.0.2 : drop", "10.0.0.3 : return", "10.0.0.5 : jump sub")
@@ -174,7 +174,27 @@ func (g generator) program() string {
 	}
 	return table(sets + "chain sub {\n" + g.rules(4, 1) + "\n}\n" + raw +
 		"chain main { type filter hook " + hook + " priority filter; policy " + g.one("policy", "accept", "drop") +
-		";\nmeta mark set 0\nmeta priority set 0\n" + g.rules(8, 0) + "\n}\n")
+		";\nmeta mark set 0\nmeta priority set 0\n" + g.words() + g.rules(8, 0) + "\n}\n")
+}
+
+// words lets some programs do what class-map rulesets do: words of both ends, and
+// a lookup of the pair.
+func (g generator) words() string {
+	if !rapid.Bool().Draw(g.t, "words") {
+		return ""
+	}
+	out := ""
+	for range rapid.IntRange(1, 2).Draw(g.t, "maps") {
+		out += "meta mark set " + g.one("w1", "ip saddr", "ip saddr", "ip daddr") + " map " + g.one("wm1", "@m4", "@mi4") + "\n" +
+			"meta priority set " + g.one("w2", "ip daddr", "ip daddr", "ip saddr") + " map " + g.one("wm2", "@m4", "@mi4") + "\n"
+	}
+	out += g.rules(3, 1) + "\n"
+	if rapid.Bool().Draw(g.t, "masked") {
+		out += "meta mark set (meta mark & 0x3) . (meta priority & " + g.one("pm", "0x2", "0x1", "0x3") + ") map @mm\n"
+	} else {
+		out += "meta mark set meta mark . meta priority map @mm\n"
+	}
+	return out
 }
 
 var (
@@ -306,7 +326,7 @@ func checkMarks(t *rapid.T, tb testing.TB, rs *ruleset.Ruleset, res Result, text
 // time, on random programs that the kernel has accepted.
 func TestAgainstInterpreter(t *testing.T) {
 	l := newLoader(t)
-	tried, taken := 0, 0
+	tried, taken, graphs := 0, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		text := generator{rt}.program()
 		tried++
@@ -315,7 +335,15 @@ func TestAgainstInterpreter(t *testing.T) {
 			return // the drawn text was no ruleset
 		}
 		taken++
-		res := Analyze(rs, testOptions())
+		opt := testOptions()
+		opt.Pairs = rapid.SampledFrom([]int{0, -1}).Draw(rt, "pairs")
+		res := Analyze(rs, opt)
+		for _, r := range res.Decoded.Relations {
+			if r.Rest != nil {
+				graphs++
+				break
+			}
+		}
 		for _, f := range res.Decoded.Findings {
 			if strings.Contains(f.Text, "not proved") && !strings.Contains(f.Text, "expected connection") {
 				rt.Fatalf("finding %v\n%s", f, text)
@@ -339,5 +367,5 @@ func TestAgainstInterpreter(t *testing.T) {
 		}
 		checkMarks(rt, t, rs, res, text)
 	})
-	t.Logf("%d of %d programs loaded", taken, tried)
+	t.Logf("%d of %d programs loaded, %d with tables", taken, tried, graphs)
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 )
 
@@ -27,15 +28,35 @@ func (l *relationView) addrs(side axis) []packet.Addrs {
 func (l *relationView) permit(i, j, vector int) packet.Services {
 	l.lock.Lock()
 	defer l.lock.Unlock()
+	r, _, ok := l.result(i, j, vector)
+	if !ok {
+		return nil
+	}
+	return l.v.m.svc.sets[r.accept]
+}
+
+// rest is what tables decide between two classes.
+func (l *relationView) rest(i, j int, c combo) []driver.Case {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	r, fam, ok := l.result(i, j, c.vector)
+	if !ok || r.open == 0 {
+		return nil
+	}
+	return l.v.exporter(fam, c).rest(r)
+}
+
+// result is what a walk found between two classes; ok is not set for classes of
+// two families, between which there are no packets.
+func (l *relationView) result(i, j, vector int) (r result, fam int, ok bool) {
 	srcs, dsts := len(l.v.classes[0][axisSrc].addrs), len(l.v.classes[0][axisDst].addrs)
-	fam := 0
 	if i >= srcs {
 		fam, i = 1, i-srcs
 		if j -= dsts; j < 0 {
-			return nil
+			return result{}, fam, false
 		}
 	} else if j >= dsts {
-		return nil
+		return result{}, fam, false
 	}
 	m := l.v.m
 	var vec int32
@@ -46,7 +67,7 @@ func (l *relationView) permit(i, j, vector int) packet.Services {
 		l.v.value(fam, i, j, out[:])
 		vec = out[0]
 	}
-	return m.svc.sets[m.results.list[m.results.pick(vec, vector)].accept]
+	return m.results.list[m.results.pick(vec, vector)], fam, true
 }
 
 // why runs one flow and names the rule that decides it.
@@ -87,6 +108,11 @@ func (t tracer) answer(m *machine, n need) int32 {
 		return 0
 	case axisPort:
 		return m.cons[n.con].at(u128{0, uint64(t.c.ports.Lo)})
+	case axisPair:
+		j := m.joints[n.con]
+		_, a := numberOfAddr(t.src)
+		_, b := numberOfAddr(t.dst)
+		return j.at(m.cons[j.a].at(a), m.cons[j.b].at(b))
 	case axisSrc:
 		_, k := numberOfAddr(t.src)
 		return m.cons[n.con].at(k)
@@ -99,6 +125,8 @@ func (t tracer) answer(m *machine, n need) int32 {
 // the first that there is, and says so.
 func (m *machine) trace(st state, t tracer) string {
 	marked, unsure := "", ""
+	m.run.concrete = true
+	defer func() { m.run.concrete = false }()
 	for range maxTrace {
 		c, i := m.prog.at(st.pos)
 		if i == len(c.rules) {

@@ -10,6 +10,7 @@ type result struct {
 	cause        int32
 	marks        int32 // the connection marks that accepted packets may be given
 	bare         int32 // what may be accepted after this program took it out of tracking
+	open         int32 // what a graph decides, and where it goes on; see pending
 }
 
 // results numbers results and remembers unions of them, and vectors of them (one
@@ -27,11 +28,18 @@ type results struct {
 
 	marks   [][]word // sets of marks, sorted
 	markIdx map[string]int32
+
+	opens   [][]entrance // sorted by node
+	openIdx map[string]int32
 }
 
+// entrance is a node at which a walk stopped, and the services for which.
+type entrance struct{ svc, node int32 }
+
 func newResults() results {
-	r := results{index: map[result]int32{}, pairs: map[[2]int32]int32{}, vecIdx: map[string]int32{}, markIdx: map[string]int32{}}
+	r := results{index: map[result]int32{}, pairs: map[[2]int32]int32{}, vecIdx: map[string]int32{}, markIdx: map[string]int32{}, openIdx: map[string]int32{}}
 	r.markSet(nil)
+	r.openSet(nil)
 	r.none = r.id(result{})
 	return r
 }
@@ -63,6 +71,58 @@ func (r *results) markSet(list []word) int32 {
 	r.marks = append(r.marks, list)
 	r.markIdx[string(b)] = i
 	return i
+}
+
+// openSet numbers a list of entrances in order of their nodes.
+func (r *results) openSet(list []entrance) int32 {
+	key := make([]int32, 0, 2*len(list))
+	for _, e := range list {
+		key = append(key, e.svc, e.node)
+	}
+	k := listKey(key)
+	if i, ok := r.openIdx[k]; ok {
+		return i
+	}
+	i := int32(len(r.opens))
+	r.opens = append(r.opens, list)
+	r.openIdx[k] = i
+	return i
+}
+
+// cutOpen restricts entrances to some services.
+func (m *machine) cutOpen(list []entrance, svc int32) []entrance {
+	var out []entrance
+	for _, e := range list {
+		if s := m.svc.sets[e.svc].Intersect(m.svc.sets[svc]); len(s) > 0 {
+			out = append(out, entrance{m.svc.id(s), e.node})
+		}
+	}
+	return out
+}
+
+// opens reports whether a walk stopped somewhere on the way to a value.
+func (m *machine) opens(vec int32, n int) bool {
+	for i := range n {
+		if m.results.list[m.results.pick(vec, i)].open != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// mergeOpen is the union of two lists of entrances.
+func (m *machine) mergeOpen(a, b []entrance) []entrance {
+	out := slices.Clone(a)
+	for _, e := range b {
+		i := slices.IndexFunc(out, func(x entrance) bool { return x.node == e.node })
+		if i < 0 {
+			out = append(out, e)
+			continue
+		}
+		out[i].svc = m.svc.id(m.svc.sets[out[i].svc].Union(m.svc.sets[e.svc]))
+	}
+	slices.SortFunc(out, func(x, y entrance) int { return int(x.node) - int(y.node) })
+	return out
 }
 
 // vector numbers a vector.
@@ -114,6 +174,7 @@ func (m *machine) merge(a, b int32) int32 {
 			bare:   m.svc.id(m.svc.sets[x.bare].Union(m.svc.sets[y.bare])),
 			cause:  max(x.cause, y.cause),
 			marks:  r.markSet(append(slices.Clone(r.marks[x.marks]), r.marks[y.marks]...)),
+			open:   r.openSet(m.mergeOpen(r.opens[x.open], r.opens[y.open])),
 		})
 	} else {
 		n := 0

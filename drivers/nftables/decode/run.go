@@ -63,7 +63,10 @@ type run struct {
 	tracks []track // before the expression
 	next   []track // after it
 	outs   []outcome
-	need   *need // set when execution cannot go on without a fact
+	need   *need   // set when execution cannot go on without a fact
+	slots  []int32 // functions of addresses that are in registers
+	// concrete is set to follow one flow: words are numbers then.
+	concrete bool
 }
 
 // rule executes a rule on all packets of a state. It returns false if a fact is
@@ -71,6 +74,10 @@ type run struct {
 func (r *run) rule(st *state, ru *rule, facts []fact) bool {
 	r.st, r.facts, r.need = st, facts, nil
 	r.outs, r.tracks = r.outs[:0], append(r.tracks[:0], track{svc: r.m.svc.sets[st.svc], env: st.env})
+	r.slots = r.slots[:0]
+	if ru.over != nil && r.runOverlay(st, ru.over) {
+		return true
+	}
 	r.tracks[0].regs.reset()
 	for i := range ru.ops {
 		r.op = i
@@ -109,7 +116,7 @@ func (r *run) exec(t *track, o *op) bool {
 	case opRange:
 		return r.between(t, o)
 	case opBitwise:
-		r.bitwise(t, o)
+		return r.bitwise(t, o)
 	case opByteorder:
 		byteorder(&t.regs, o)
 		r.keep(t)
@@ -118,7 +125,7 @@ func (r *run) exec(t *track, o *op) bool {
 	case opMetaLoad:
 		return r.metaLoad(t, o)
 	case opMetaSet, opCtSet, opNotrack:
-		r.store(t, o)
+		return r.store(t, o)
 	case opCtLoad:
 		r.ctLoad(t, o)
 	case opLookup:
@@ -145,8 +152,9 @@ func (r *run) exec(t *track, o *op) bool {
 	return true
 }
 
-// store executes what changes the packet's environment.
-func (r *run) store(t *track, o *op) {
+// store executes what changes the packet's environment. It returns false if a
+// fact is missing.
+func (r *run) store(t *track, o *op) bool {
 	switch {
 	case o.code == opNotrack:
 		// Only before tracking: an entry stays (nft_notrack_eval).
@@ -157,15 +165,25 @@ func (r *run) store(t *track, o *op) {
 	case o.code == opCtSet:
 		// Without an entry the rule goes on and writes nothing (nft_ct_set_eval).
 		if o.key == unix.NFT_CT_MARK && r.entry(t) {
+			if !r.settleRegs(t, o.sreg, 4) {
+				return false
+			}
 			t.env.ctmark = t.regs.word(o.sreg)
 			t.env.assigned = t.env.ctmark
 		}
-	case o.key == unix.NFT_META_MARK:
-		t.env.mark = t.regs.word(o.sreg)
-	case o.key == unix.NFT_META_PRIORITY:
-		t.env.prio = t.regs.word(o.sreg)
+	case o.key == unix.NFT_META_MARK, o.key == unix.NFT_META_PRIORITY:
+		w, ok := r.wordAt(t, o.sreg)
+		if !ok {
+			return false
+		}
+		if o.key == unix.NFT_META_MARK {
+			t.env.mark = w
+		} else {
+			t.env.prio = w
+		}
 	}
 	r.keep(t)
+	return true
 }
 
 // here is the base chain that runs.

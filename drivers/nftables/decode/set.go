@@ -40,6 +40,9 @@ type set struct {
 	exact    map[string]int32
 	indexes  map[string]*index
 	dataIdx  map[string]int32
+	runs     []wordRun // of a map from addresses to words, once asked for
+	unrun    bool      // there are none
+	total    bool      // they cover every address
 }
 
 // learning reports whether timed elements of the set are a learning window,

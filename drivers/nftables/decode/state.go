@@ -65,6 +65,7 @@ type state struct {
 	pos   int32 // the rule
 	stack int32 // where to return to, and which base chain this is
 	svc   int32 // the services, interned
+	root  int32 // the services of all packets that entered with it
 	cause int32 // the undecidable expression that brought it here, or 0
 	dom   uint8 // dom4 or dom6
 	swap  bool  // the packet goes against the flow's direction

@@ -85,13 +85,17 @@ func (r *registers) putHost(at int, v uint32) {
 	r.putBytes(at, b[:])
 }
 
-// putWord stores a value that may be unknown.
-func (r *registers) putWord(at int, w word) {
+// putWord stores a value that may be unknown, or a function of an address.
+func (r *run) putWord(t *track, at int, w word) {
 	if w.known() {
-		r.putHost(at, uint32(w))
+		t.regs.putHost(at, uint32(w))
 		return
 	}
-	r.putOpaque(at, 4)
+	if id, ok := w.fn(); ok {
+		r.putWordFn(t, at, id)
+		return
+	}
+	t.regs.putOpaque(at, 4)
 }
 
 func (r *registers) putOpaque(at, n int) {

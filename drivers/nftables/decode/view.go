@@ -27,6 +27,14 @@ type view struct {
 	vals    [2][2][][]int32 // [family][axis][construct] -> value of each class
 	portVal [][]int32
 
+	pending               bool           // see pending.go
+	entered               map[int32]bool // nodes behind those at which a walk stopped
+	innerIface, innerPort bool           // one of them asks for it
+	exporters             map[[3]int32]*exporter
+	toured                map[int]map[int32]bool // by component; see tour
+	checked               map[int32]bool         // values inspected
+	alikes                map[[2]int32]bool
+
 	fam, i, j int
 }
 
@@ -57,6 +65,10 @@ func (v *view) addRoot(starts [2][]state) {
 func (v *view) walk(begin func(), visit func(fam, i, j int, vals []int32) bool) {
 	for {
 		v.refine()
+		if v.tooMany() {
+			v.pending, v.cons = true, [2][2][]int32{}
+			continue
+		}
 		if begin != nil {
 			begin()
 		}
@@ -100,6 +112,7 @@ func (v *view) value(fam, i, j int, out []int32) {
 // refine computes the classes that what was met so far tells apart.
 func (v *view) refine() {
 	v.grown = false
+	v.toured, v.checked = nil, nil // the components may be others now
 	for fam := range v.roots {
 		for side := range v.cons[fam] {
 			slices.Sort(v.cons[fam][side])
@@ -165,26 +178,57 @@ func (v *view) eval(n int32) int32 {
 				}
 			}
 			return out
+		case nodeMask:
+			return v.m.cut(nd.svc, v.eval(nd.parts[0]))
 		}
 		switch ask := nd.ask; ask.axis {
+		case axisPair:
+			if v.pending {
+				v.enter(n)
+				if v.grown {
+					return v.m.results.none
+				}
+				return v.m.pendingAt(n)
+			}
+			j := v.m.joints[ask.con]
+			a, okA := v.class(axisSrc, j.a)
+			b, okB := v.class(axisDst, j.b)
+			if !okA || !okB {
+				return v.m.results.none
+			}
+			n = v.m.kid(n, j.at(a, b))
 		case axisPort:
 			return v.evalPort(n, ask.con)
 		case axisIface:
 			return v.evalIface(n)
 		default:
-			vals := v.vals[v.fam][ask.axis]
-			if int(ask.con) >= len(vals) || vals[ask.con] == nil {
-				v.cons[v.fam][ask.axis] = append(v.cons[v.fam][ask.axis], ask.con)
-				v.grown = true
+			val, ok := v.class(ask.axis, ask.con)
+			if !ok {
 				return v.m.results.none
 			}
-			at := v.i
-			if ask.axis == axisDst {
-				at = v.j
-			}
-			n = v.m.kid(n, vals[ask.con][at])
+			n = v.m.kid(n, val)
 		}
 	}
+}
+
+// class is the value of a construct for the current pair of classes. Where the
+// classes do not tell its values apart yet, it notes that they must.
+func (v *view) class(side axis, con int32) (int32, bool) {
+	if v.m.cons[con].n == 1 {
+		return 0, true
+	}
+	vals := v.vals[v.fam][side]
+	if int(con) >= len(vals) || vals[con] == nil {
+		if !slices.Contains(v.cons[v.fam][side], con) {
+			v.cons[v.fam][side] = append(v.cons[v.fam][side], con)
+		}
+		v.grown = true
+		return 0, false
+	}
+	if side == axisDst {
+		return vals[con][v.j], true
+	}
+	return vals[con][v.i], true
 }
 
 func (v *view) evalPort(n, con int32) int32 {
@@ -193,8 +237,8 @@ func (v *view) evalPort(n, con int32) int32 {
 		v.grown = true
 		return v.m.results.none
 	}
-	var by [2]int32
-	var done [2]bool
+	values := v.m.cons[con].n
+	by, done := make([]int32, values), make([]bool, values)
 	return v.combine(func(_ int32, port int) int32 {
 		val := v.portVal[con][port]
 		if !done[val] {
@@ -282,12 +326,13 @@ func (v *view) combos(values map[int32]bool) []combo {
 
 // sameColumn reports whether values accept the same in two components.
 func (v *view) sameColumn(values map[int32]bool, a, b int) bool {
-	for x := range values {
-		if v.m.results.list[v.m.results.pick(x, a)].accept != v.m.results.list[v.m.results.pick(x, b)].accept {
+	for val := range values {
+		x, y := v.m.results.list[v.m.results.pick(val, a)], v.m.results.list[v.m.results.pick(val, b)]
+		if x.accept != y.accept || x.open != y.open {
 			return false
 		}
 	}
-	return true
+	return !v.innerPort
 }
 
 // alike compares two roots without walking all pairs. It may miss that they are
@@ -295,6 +340,7 @@ func (v *view) sameColumn(values map[int32]bool, a, b int) bool {
 func (v *view) alike(a, b int) bool {
 	for {
 		v.refine()
+		v.alikes = map[[2]int32]bool{}
 		same := true
 		for fam := range v.roots {
 			v.fam = fam
@@ -338,12 +384,35 @@ func (v *view) same(a, b int32, in [2][]int32) bool {
 		return true
 	case nodeSplit:
 		return x.ask == y.ask && v.sameKids(a, b, x.ask, in)
+	case nodeMask:
+		return x.svc == y.svc && v.same(x.parts[0], y.parts[0], in)
 	}
 	return false
 }
 
+// samePairs compares two lookups of pairs for every class: tables that follow each
+// other would be compared again and again for ever fewer classes otherwise.
+func (v *view) samePairs(a, b int32, id int32) bool {
+	key := [2]int32{a, b}
+	if out, ok := v.alikes[key]; ok {
+		return out
+	}
+	all := [2][]int32{upTo(len(v.classes[v.fam][axisSrc].addrs)), upTo(len(v.classes[v.fam][axisDst].addrs))}
+	out := v.same(v.m.kid(a, 0), v.m.kid(b, 0), all)
+	for _, val := range v.m.joints[id].data {
+		out = out && v.same(v.m.kid(a, val), v.m.kid(b, val), all)
+	}
+	if v.grown {
+		return false
+	}
+	v.alikes[key] = out
+	return out
+}
+
 func (v *view) sameKids(a, b int32, ask need, in [2][]int32) bool {
 	switch ask.axis {
+	case axisPair:
+		return v.samePairs(a, b, ask.con)
 	case axisIface:
 		if !v.named {
 			v.named, v.grown = true, true

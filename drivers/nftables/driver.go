@@ -25,6 +25,7 @@ type Driver struct {
 	// interfaces are those that the points' zones name; the proof tells them apart.
 	interfaces []string
 	bounds     compile.Bounds
+	pairs      int
 }
 
 // Options say where and for what site a driver works.
@@ -34,6 +35,9 @@ type Options struct {
 	Interfaces []string // named by zones
 	// Bounds of the lookup tables; the zero value stands for compile.DefaultBounds.
 	Bounds compile.Bounds
+	// Pairs is up to how many pairs of address sets a decoded relation lists one by
+	// one; 0 stands for decode.DefaultPairs.
+	Pairs int
 }
 
 // New makes a driver. Nothing is opened before it is used.
@@ -43,7 +47,7 @@ func New(o Options) *Driver {
 	if o.Bounds == (compile.Bounds{}) {
 		o.Bounds = compile.DefaultBounds()
 	}
-	return &Driver{site: o.Site, netns: o.Netns, interfaces: slices.Compact(ifs), bounds: o.Bounds}
+	return &Driver{site: o.Site, netns: o.Netns, interfaces: slices.Compact(ifs), bounds: o.Bounds, pairs: o.Pairs}
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -158,7 +162,7 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 		return nil, err
 	}
 	out := decode.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
-		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces})
+		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces, Pairs: d.pairs})
 	if t := st.Table(); t != nil {
 		for _, c := range t.Chains {
 			if name, ok := strings.CutPrefix(c.Name, "state_"); ok {

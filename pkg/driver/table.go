@@ -82,3 +82,85 @@ func Permits(cases []Case, src, dst netip.Addr) packet.Services {
 	}
 	return out
 }
+
+// MayDrop reports whether some of the services can be dropped for some pair of
+// addresses, as far as the cases and the tables behind them say.
+func MayDrop(cases []Case, svc packet.Services) bool {
+	done := map[*Table]packet.Services{}
+	var walk func(cases []Case, svc packet.Services) bool
+	walk = func(cases []Case, svc packet.Services) bool {
+		for _, c := range cases {
+			both := c.Services.Intersect(svc)
+			svc = svc.Subtract(both)
+			if c.Next == nil {
+				continue
+			}
+			known := done[c.Next]
+			both = both.Subtract(known)
+			if both.IsEmpty() {
+				continue
+			}
+			done[c.Next] = known.Union(both)
+			if slices.ContainsFunc(c.Next.Outcomes, func(o []Case) bool { return walk(o, both) }) {
+				return true
+			}
+		}
+		return !svc.IsEmpty()
+	}
+	return walk(cases, svc)
+}
+
+// Flat gives the relation without tables: partitions within which all addresses
+// fare alike, and what passes between two parts. The parts are as many as the
+// tables tell apart, so that all their pairs may be too many to ask for.
+func (r *Relation) Flat() Relation {
+	if r.Rest == nil {
+		return *r
+	}
+	sets := [2][]packet.Addrs{slices.Clone(r.Src), slices.Clone(r.Dst)}
+	seen := map[*Table]bool{}
+	parts := map[*Parts]bool{}
+	var walk func(cases []Case)
+	walk = func(cases []Case) {
+		for _, c := range cases {
+			if c.Next == nil || seen[c.Next] {
+				continue
+			}
+			seen[c.Next] = true
+			for side, p := range []*Parts{c.Next.Src, c.Next.Dst} {
+				if !parts[p] {
+					sets[side] = append(sets[side], p.Addrs...)
+				}
+			}
+			parts[c.Next.Src], parts[c.Next.Dst] = true, true
+			for _, o := range c.Next.Outcomes {
+				walk(o)
+			}
+		}
+	}
+	for i := range r.Src {
+		for j := range r.Dst {
+			walk(r.Rest(i, j))
+		}
+	}
+	out := *r
+	out.Src, out.Dst, out.Rest = packet.PartitionAddrs(sets[0]), packet.PartitionAddrs(sets[1]), nil
+	src, dst := r.whole(out.Src, r.Src), r.whole(out.Dst, r.Dst)
+	out.Permit = func(i, j int) packet.Services {
+		a, b := out.Src[i].First(), out.Dst[j].First()
+		if a.Is4() != b.Is4() {
+			return nil
+		}
+		return r.Permit(src[i], dst[j]).Union(Permits(r.Rest(src[i], dst[j]), a, b))
+	}
+	return out
+}
+
+// whole tells for each fine part which coarse one it lies in.
+func (r *Relation) whole(fine, coarse []packet.Addrs) []int {
+	out := make([]int, len(fine))
+	for _, j := range packet.Join(fine, coarse) {
+		out[j.A] = j.B
+	}
+	return out
+}

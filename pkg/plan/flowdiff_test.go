@@ -65,7 +65,15 @@ func compiled(t interface{ Fatal(...any) }, w *policy.World) *compile.Matrix {
 }
 
 func decodedState(t interface{ Fatal(...any) }, m *compile.Matrix, ps []compile.Point) *driver.Decoded {
-	d := nftables.New(nftables.Options{Site: "test", Interfaces: []string{"eth1", "eth2"}})
+	return decodedBy(t, m, ps, nftables.Options{})
+}
+
+// tabled has class spaces for a table of pairs, and a decoder that lists no pairs.
+var tabled = nftables.Options{Pairs: 1, Bounds: compile.Bounds{Pairs: -1, Spaces: 64, Elements: 1 << 20, Bits: 28}}
+
+func decodedBy(t interface{ Fatal(...any) }, m *compile.Matrix, ps []compile.Point, o nftables.Options) *driver.Decoded {
+	o.Site, o.Interfaces = "test", []string{"eth1", "eth2"}
+	d := nftables.New(o)
 	r, err := d.Render(driver.Desired{Site: "test", Points: ps, View: compile.NewView(m, ps), Now: policytest.Epoch}, nftables.Empty("test"))
 	if err != nil {
 		t.Fatal(err)
@@ -107,9 +115,9 @@ func TestFlowDiffIsExact(t *testing.T) {
 		var now *driver.Decoded
 		first := rapid.IntRange(0, 3).Draw(t, "first") == 0
 		if !first {
-			now = decodedState(t, compiled(t, before), []compile.Point{oldPoint})
+			now = decodedBy(t, compiled(t, before), []compile.Point{oldPoint}, rapid.SampledFrom([]nftables.Options{{}, tabled}).Draw(t, "decoder"))
 		}
-		flows := plan.DiffFlows(compiled(t, after), []compile.Point{newPoint}, now)
+		flows, _ := plan.DiffFlows(compiled(t, after), []compile.Point{newPoint}, now)
 		index := newFlowIndex(t, flows)
 		services := append(policytest.Services(before), policytest.Services(after)...)
 		list := append(policytest.Addresses(before), policytest.Addresses(after)...)

@@ -41,7 +41,7 @@ func TestFlowOfTwoHooksIsSaidOnce(t *testing.T) {
 		relation(compile.HookInput, addrs("10.0.0.0/31"), addrs("10.0.0.0/30")),
 		relation(compile.HookOutput, addrs("10.0.0.1/32"), addrs("10.0.0.2/32")),
 	}}
-	flows := plan.DiffFlows(compiled(t, open()), []compile.Point{p}, now)
+	flows, _ := plan.DiffFlows(compiled(t, open()), []compile.Point{p}, now)
 	n := 0
 	for _, f := range flows {
 		for _, s := range f.Sets {
@@ -60,7 +60,7 @@ func TestFlowOfTwoHooksIsSaidOnce(t *testing.T) {
 // there now is newly permitted.
 func TestPointTakenAway(t *testing.T) {
 	now := &driver.Decoded{Relations: []driver.Relation{relation(compile.HookInput, packet.AllAddrs(), addrs("10.0.0.1/32"))}}
-	flows := plan.DiffFlows(compiled(t, open()), []compile.Point{gateway(policy.Enforce)}, now)
+	flows, _ := plan.DiffFlows(compiled(t, open()), []compile.Point{gateway(policy.Enforce)}, now)
 	if len(flows) != 1 || !flows[0].Permit || !strings.Contains(flows[0].By, "taken off the device") || flows[0].Sets[0].Dst != "10.0.0.1" || flows[0].Points == nil {
 		t.Errorf("flows of a hook that nothing judges any more: %+v", flows)
 	}
@@ -73,7 +73,8 @@ func TestWitness(t *testing.T) {
 	p.Protects = addrs("10.0.0.0/24")
 	for _, dst := range []string{"10.0.0.0/32", "10.0.0.0/24", "10.0.0.0/31"} {
 		now := &driver.Decoded{Relations: []driver.Relation{relation(compile.HookInput, addrs("10.0.0.0/24"), addrs(dst))}}
-		for _, f := range plan.DiffFlows(compiled(t, open()), []compile.Point{p}, now) {
+		flows, _ := plan.DiffFlows(compiled(t, open()), []compile.Point{p}, now)
+		for _, f := range flows {
 			if f.Witness.Src == f.Witness.Dst || f.Witness.Service != "tcp/443" {
 				t.Errorf("to %s: witness %+v of %+v", dst, f.Witness, f.Sets)
 			}
@@ -87,13 +88,13 @@ func TestFirstEnforcementAndOverlay(t *testing.T) {
 	w := open()
 	w.Book.Groups[0].Isolate = policy.IsolateBoth
 	p := gateway(policy.Enforce)
-	flows := plan.DiffFlows(compiled(t, w), []compile.Point{p}, nil)
+	flows, _ := plan.DiffFlows(compiled(t, w), []compile.Point{p}, nil)
 	if len(flows) != 1 || flows[0].Permit || flows[0].Services != "any" || flows[0].From[0] != policy.GroupAny {
 		t.Fatalf("first enforcement of default deny: %+v", flows)
 	}
 	observing := gateway(policy.Observe)
 	now := decodedState(t, compiled(t, w), []compile.Point{p})
-	flows = plan.DiffFlows(compiled(t, w), []compile.Point{observing}, now)
+	flows, _ = plan.DiffFlows(compiled(t, w), []compile.Point{observing}, now)
 	if len(flows) != 1 || !flows[0].Permit || !strings.Contains(flows[0].By, "observe") {
 		t.Errorf("to observe mode: %+v", flows)
 	}

@@ -33,11 +33,13 @@ type Plan struct {
 	PolicyHash    string    `json:"policyHash"`
 	InventoryHash string    `json:"inventoryHash"`
 
-	Flows   []FlowChange `json:"flows"`
-	Points  []Point      `json:"points"`
-	Brakes  []Brake      `json:"brakes"`
-	Tests   TestSummary  `json:"tests"`
-	Classes Size         `json:"size"`
+	Flows []FlowChange `json:"flows"`
+	// FlowsOmitted says why Flows is no complete list; "" where it is.
+	FlowsOmitted string      `json:"flowsOmitted,omitempty"`
+	Points       []Point     `json:"points"`
+	Brakes       []Brake     `json:"brakes"`
+	Tests        TestSummary `json:"tests"`
+	Classes      Size        `json:"size"`
 
 	Uncovered []compile.Uncovered  `json:"uncovered"`
 	Conflicts []inventory.Conflict `json:"conflicts"`

@@ -168,6 +168,9 @@ func Headline(p *Plan) string {
 
 // noFlows says that no verdict changes, and of what that is not known.
 func noFlows(p *Plan) string {
+	if p.FlowsOmitted != "" {
+		return p.FlowsOmitted
+	}
 	for _, pt := range p.Points {
 		if pt.Status == Refused || pt.Status == Unreachable {
 			return "no verdict changes on the points that could be planned"

@@ -213,7 +213,7 @@ func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, r *Result
 	if err != nil {
 		return nil, err
 	}
-	flows, err := s.fillRows(d, rows, have, rendered, change, opt)
+	flows, err := s.fillRows(d, rows, have, rendered, change, opt, r)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +234,7 @@ func (s *Site) newRow(d *Device, i int) plan.Point {
 	return row
 }
 
-func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendered *driver.Rendered, change *driver.Change, opt Options) ([]plan.FlowChange, error) {
+func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendered *driver.Rendered, change *driver.Change, opt Options, r *Result) ([]plan.FlowChange, error) {
 	now, err := d.Driver.Decode(have)
 	if err != nil {
 		return nil, err
@@ -277,7 +277,11 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 	if len(installedPoints) == 0 {
 		now = nil // nothing of ours judges anything yet
 	}
-	return plan.DiffFlows(s.Matrix, d.Points, now), nil
+	flows, omitted := plan.DiffFlows(s.Matrix, d.Points, now)
+	if omitted != "" {
+		r.Plan.FlowsOmitted = omitted
+	}
+	return flows, nil
 }
 
 // drops reports whether a device drops anything at the hooks. A point that only
@@ -290,7 +294,11 @@ func drops(now *driver.Decoded, hooks []string) bool {
 		}
 		for i := range rel.Src {
 			for j := range rel.Dst {
-				if rel.Src[i].First().Is4() == rel.Dst[j].First().Is4() && !rel.Permit(i, j).Equal(all) {
+				if rel.Src[i].First().Is4() != rel.Dst[j].First().Is4() {
+					continue
+				}
+				left := all.Subtract(rel.Permit(i, j))
+				if rel.Rest != nil && driver.MayDrop(rel.Rest(i, j), left) || rel.Rest == nil && !left.IsEmpty() {
 					return true
 				}
 			}

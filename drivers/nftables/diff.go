@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"bulkhead/drivers/nftables/kernel"
-	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/pkg/driver"
 )
@@ -17,13 +16,14 @@ import (
 type delta struct {
 	have, want *ruleset.Table
 	rebuild    bool // the table is made anew, in the same transaction
+	left       bool // an interrupted change left flows on hold
 	why        string
 
 	addSets, delSets     []*ruleset.Set
 	addChains, delChains []*ruleset.Chain
 	rules                []*ruleset.Chain // chains whose rules are written anew
 	elements             []elementDelta
-	hold                 []ruleset.Element // verdicts whose live flows are judged again
+	hold                 hold // whose live flows are judged again
 }
 
 type elementDelta struct {
@@ -38,7 +38,7 @@ const aboutToExpire = 3 * time.Second
 
 // compare works out the change from one table to another. Either may be nil.
 func compare(have, want *ruleset.Table) *delta {
-	d := &delta{have: have, want: want}
+	d := &delta{have: have, want: want, left: have != nil && anyHeld(have)}
 	if have == nil || want == nil {
 		return d
 	}
@@ -85,14 +85,14 @@ func compare(have, want *ruleset.Table) *delta {
 	for i := range want.Sets {
 		w := &want.Sets[i]
 		h := have.Set(w.Name)
-		if w.Dynamic() || h != nil && isWindow(w.Name) {
+		if w.Dynamic() || isHold(w.Name) || h != nil && isWindow(w.Name) {
 			continue
 		}
 		if e := diffElements(h, w); len(e.del)+len(e.add) > 0 {
 			d.elements = append(d.elements, e)
 		}
 	}
-	d.holdFlows()
+	d.hold = d.holds()
 	return d
 }
 
@@ -156,37 +156,12 @@ func sameElement(a, b *ruleset.Element) bool {
 		a.Comment() == b.Comment()
 }
 
-// holdFlows lists the verdicts whose flows must be judged again: a change of
-// classes, pairs or services can take a verdict away from flows that bear it
-// while others keep it. Until the sweep is done, packets of flows that bear these
-// are judged one by one.
-func (d *delta) holdFlows() {
-	changes := false
-	for _, e := range d.elements {
-		changes = changes || render.Judges(e.set.Name)
-	}
-	if changes {
-		d.hold = permitKeys(d.have)
-	}
-}
-
-// permitKeys lists the verdicts that flows of a table can bear.
-func permitKeys(t *ruleset.Table) []ruleset.Element {
-	var out []ruleset.Element
-	if s := t.Set("permit"); s != nil {
-		for i := range s.Elements {
-			out = append(out, ruleset.Element{Key: s.Elements[i].Key})
-		}
-	}
-	return out
-}
-
 // empty reports whether nothing is to be done.
 func (d *delta) empty() bool {
 	if (d.have == nil) != (d.want == nil) {
 		return false
 	}
-	return !d.rebuild && len(d.addSets)+len(d.delSets)+len(d.addChains)+len(d.delChains)+len(d.rules)+len(d.elements) == 0
+	return !d.rebuild && !d.left && len(d.addSets)+len(d.delSets)+len(d.addChains)+len(d.delChains)+len(d.rules)+len(d.elements) == 0
 }
 
 // batch writes the change as one transaction. References arrive before what
@@ -214,7 +189,7 @@ func (d *delta) batch() *kernel.Batch {
 		}
 		addRules(b, name, d.want.Chains)
 		if d.rebuild {
-			b.AddElements(fam, name, "hold", permitKeys(d.have))
+			hold{all: true}.put(b, name, d.have)
 		}
 		return b
 	}
@@ -224,13 +199,8 @@ func (d *delta) batch() *kernel.Batch {
 	for _, c := range d.addChains {
 		b.AddChain(fam, name, c)
 	}
-	if len(d.hold) > 0 {
-		b.AddElements(fam, name, "hold", d.missingHolds())
-	}
+	d.hold.put(b, name, d.have)
 	for _, e := range d.elements {
-		if e.set.Name == "hold" {
-			continue // taken out after the sweep
-		}
 		b.DelElements(fam, name, e.set.Name, e.del)
 		b.AddElements(fam, name, e.set.Name, e.add)
 	}
@@ -248,23 +218,6 @@ func (d *delta) batch() *kernel.Batch {
 		b.DelSet(fam, name, s.Name)
 	}
 	return b
-}
-
-// missingHolds leaves out what an interrupted change holds already.
-func (d *delta) missingHolds() []ruleset.Element {
-	there := map[string]bool{}
-	if s := d.have.Set("hold"); s != nil {
-		for _, e := range s.Elements {
-			there[string(e.Key)] = true
-		}
-	}
-	var out []ruleset.Element
-	for _, e := range d.hold {
-		if !there[string(e.Key)] {
-			out = append(out, e)
-		}
-	}
-	return out
 }
 
 func addRules(b *kernel.Batch, table string, chains []ruleset.Chain) {
@@ -297,6 +250,9 @@ func (d *delta) ops() []driver.Op {
 	case d.rebuild:
 		op(driver.Modify, "table inet "+d.want.Name, describe(d.have), describe(d.want)+", made anew because "+d.why)
 		return out
+	}
+	if d.left {
+		op(driver.Modify, "live flows", "judged packet by packet since a change that was interrupted", "judged by their marks again")
 	}
 	for _, s := range d.addSets {
 		op(driver.Add, "set "+s.Name, "", s.TypeText)

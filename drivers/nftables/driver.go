@@ -206,7 +206,11 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 	if dl.want == nil {
 		return d.clearMarks(ctx, c)
 	}
-	return d.settle(ctx, c, to)
+	concerns := packet.AllAddrs()
+	if !dl.rebuild && !dl.hold.none() && dl.have != nil {
+		concerns = dl.hold.concerns()
+	}
+	return d.settle(ctx, c, to, concerns)
 }
 
 const commitTries = 5
@@ -250,23 +254,32 @@ func (d *Driver) clearMarks(ctx context.Context, c *kernel.Conn) error {
 
 // settle ends what a change leaves behind: flows whose verdict is no longer the
 // one that they bear lose it, and the kernel judges their next packet, whichever
-// side sends it. Then the verdicts that were held pass live flows again.
-func (d *Driver) settle(ctx context.Context, c *kernel.Conn, to *State) error {
+// side sends it. Then flows that were held go by their marks again.
+func (d *Driver) settle(ctx context.Context, c *kernel.Conn, to *State, concerns packet.Addrs) error {
 	t := to.Table()
-	if err := d.sweep(ctx, c, newJudge(t), to.Own); err != nil {
+	if err := d.sweep(ctx, c, newJudge(t), to.Own, concerns); err != nil {
 		return err
 	}
-	held, err := c.Elements(ctx, ruleset.FamilyInet, t.Name, "hold")
+	return d.release(ctx, c, t.Name)
+}
+
+// release ends the hold, first of all for packets that ask whether there is one.
+func (d *Driver) release(ctx context.Context, c *kernel.Conn, table string) error {
+	counts, err := c.Counts(ctx, ruleset.FamilyInet, table)
 	if err != nil {
-		return fmt.Errorf("cannot read the held verdicts of %s: %w", d.where(), err)
-	}
-	if len(held) == 0 {
-		return nil
+		return fmt.Errorf("cannot tell which flows of %s are held: %w", d.where(), err)
 	}
 	b := &kernel.Batch{}
-	b.FlushSet(ruleset.FamilyInet, t.Name, "hold")
+	for _, set := range []string{setHold, setHoldAll, setMoved4, setMoved6} {
+		if n := counts[set]; !n.Known || n.Elements > 0 {
+			b.FlushSet(ruleset.FamilyInet, table, set)
+		}
+	}
+	if b.Messages() == 0 {
+		return nil
+	}
 	if err := c.Commit(ctx, b, 0); err != nil {
-		return fmt.Errorf("cannot release the held verdicts of %s: %w", d.where(), err)
+		return fmt.Errorf("cannot release the held flows of %s: %w", d.where(), err)
 	}
 	return nil
 }
@@ -276,7 +289,9 @@ func (d *Driver) settle(ctx context.Context, c *kernel.Conn, to *State) error {
 // other flow is forgotten: its entry would make each packet from the far end a
 // reply to a flow that is denied, although policy may permit that packet as a flow
 // of its own.
-func (d *Driver) sweep(ctx context.Context, c *kernel.Conn, j *judge, own packet.Addrs) error {
+//
+// Only flows with an end in concerns are looked at: no verdict of others has changed.
+func (d *Driver) sweep(ctx context.Context, c *kernel.Conn, j *judge, own, concerns packet.Addrs) error {
 	flows, err := c.ListFlows(ctx, 0, 0, 0)
 	if err != nil {
 		return fmt.Errorf("cannot list the tracked flows of %s; live flows are judged packet by packet until the next apply: %w", d.where(), err)
@@ -284,6 +299,9 @@ func (d *Driver) sweep(ctx context.Context, c *kernel.Conn, j *judge, own packet
 	var unmark, forget []kernel.Flow
 	for i := range flows {
 		f := &flows[i]
+		if !concerns.Contains(f.Orig.Src) && !concerns.Contains(f.Reply.Src) {
+			continue
+		}
 		ours := f.Mark&render.VerdictMask == render.VerdictBase || f.Mark&render.VerdictMask == render.ReversedBase
 		if !ours && f.Mark != 0 {
 			continue // somebody else's mark: not a flow that we judged

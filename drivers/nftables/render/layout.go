@@ -63,6 +63,9 @@ const (
 	setPermit   = "permit"
 	setDeny     = "deny"
 	setHold     = "hold"
+	setHoldAll  = "hold_all"
+	setMoved4   = "moved4"
+	setMoved6   = "moved6"
 	setLogged   = "logged"
 	setObserved = "observed"
 	setLearning = "learning"
@@ -126,6 +129,17 @@ func Allows(id uint32) (egress, ingress bool) {
 
 // DropSets names the sets in which rules count what was dropped.
 func DropSets() []string { return []string{setDrop4, setDrop6, setDropX4, setDropX6} }
+
+// HoldSets names the sets that say which live flows are judged packet by packet
+// until a change is done with: none while `hold` is empty; all if `hold_all` is
+// not; else those that have an end in `moved4` or `moved6`.
+func HoldSets() (hold, all, moved4, moved6 string) {
+	return setHold, setHoldAll, setMoved4, setMoved6
+}
+
+// IsHosts reports whether a set gives single addresses their words, so that its
+// elements concern the flows of their own addresses and no others.
+func IsHosts(set string) bool { return set == setHost4 || set == setHost6 }
 
 // Judges reports whether the elements of a set decide which verdict a flow gets.
 func Judges(set string) bool {

@@ -66,6 +66,7 @@ func pointHolds(p *compile.Point, learn learning) []ruleset.Set {
 func stateChains(p *compile.Point) []*chain {
 	state, slow, judge := pointChain("state", p.Name), pointChain("slow", p.Name), pointChain("judge", p.Name)
 	deny, invalid, pickup := pointChain("deny", p.Name), pointChain("invalid", p.Name), pointChain("pickup", p.Name)
+	held := pointChain("held", p.Name)
 	observe := p.Mode == policy.Observe
 	denied := newChain(deny).
 		add(in(setDeny, false, metaMark)). // counts
@@ -107,7 +108,18 @@ func stateChains(p *compile.Point) []*chain {
 	return []*chain{
 		newChain(state).
 			add(ctState("related", stateRelated), goTo(slow)).
-			add(in(setHold, false, ctMark), goTo(slow)).
+			add(in(setHold, false, metaNfproto), goTo(held)).
+			add(in(setPermit, false, ctMark), accept()).
+			add(goTo(slow)),
+		// A change is under way: the mark of a flow that it concerns may name a verdict
+		// which the flow no longer has. A packet shows the ends of its flow as the hook
+		// judges them, whichever of the two has sent it.
+		newChain(held).
+			add(in(setHoldAll, false, metaNfproto), goTo(slow)).
+			add(in(setMoved4, false, saddr4), goTo(slow)).
+			add(in(setMoved4, false, daddr4), goTo(slow)).
+			add(in(setMoved6, false, saddr6), goTo(slow)).
+			add(in(setMoved6, false, daddr6), goTo(slow)).
 			add(in(setPermit, false, ctMark), accept()).
 			add(goTo(slow)),
 		newChain(slow).

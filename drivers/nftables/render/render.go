@@ -81,6 +81,7 @@ func sharedSets(points []compile.Point) []ruleset.Set {
 	sets := []ruleset.Set{
 		hashSet(setPorted, kindProtocols, 0, proto(unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_DCCP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE)),
 		hashSet(setFlat, kindProtocols, 0, proto(unix.IPPROTO_DCCP, unix.IPPROTO_SCTP, unix.IPPROTO_UDPLITE)),
+		switchSet(setHold), switchSet(setHoldAll), movedSet(setMoved4, kindAddr4), movedSet(setMoved6, kindAddr6),
 		dropSet(setDrop4, kindDrop4), dropSet(setDrop6, kindDrop6), dropSet(setDropX4, kindDropX4), dropSet(setDropX6, kindDropX6),
 	}
 	if servers := points[0].DHCPServers; !servers.IsEmpty() {

@@ -105,6 +105,23 @@ func hashSet(name string, k kind, flags uint32, elements []ruleset.Element) rule
 	return s
 }
 
+// switchSet is of packet families: empty it is off. The kernel keeps such a small
+// one as bits, so that every packet can afford to ask.
+func switchSet(name string) ruleset.Set {
+	s := newSet(name, kindNfproto, 0)
+	s.Size = 16
+	return s
+}
+
+// MovedAtMost is how many addresses of a family a table can hold flows of.
+const MovedAtMost = 4096
+
+func movedSet(name string, k kind) ruleset.Set {
+	s := newSet(name, k, 0)
+	s.Size = 2 * MovedAtMost
+	return s
+}
+
 func intervalSet(name string, k kind, elements []ruleset.Element) ruleset.Set {
 	s := newSet(name, k, ruleset.SetInterval)
 	s.Elements = elements

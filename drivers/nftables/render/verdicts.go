@@ -176,7 +176,6 @@ func (v *verdicts) sets() []ruleset.Set {
 	return []ruleset.Set{
 		countedSet(setPermit, kindMarks, ruleset.SetTimeout, permit),
 		countedSet(setDeny, kindMarks, 0, deny),
-		hashSet(setHold, kindMarks, 0, nil),
 		hashSet(setLogged, kindMarks, 0, logs),
 		countedSet(setObserved, kindMarks, 0, observed),
 		hashSet(setAfter, kindMarkMap, 0, after),

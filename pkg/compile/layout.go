@@ -52,6 +52,8 @@ type Layout struct {
 	Sided bool
 	// Single is set where the layout is one table of all pairs.
 	Single bool
+
+	facts *layoutFacts // nil where Single
 }
 
 // LayoutClass is a set of addresses with one word.

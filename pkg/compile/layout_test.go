@@ -61,8 +61,11 @@ func (k *lookups) classOf(a netip.Addr) int {
 }
 
 func (k *lookups) permits(src, dst netip.Addr, service uint32) bool {
+	return k.permitsBetween(k.classOf(src), k.classOf(dst), service)
+}
+
+func (k *lookups) permitsBetween(a, b int, service uint32) bool {
 	m := k.l.View.Matrix
-	a, b := k.classOf(src), k.classOf(dst)
 	egress, ingress := false, false // already allowed
 	for i := range k.l.Spaces {
 		s := &k.l.Spaces[i]

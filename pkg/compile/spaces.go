@@ -17,6 +17,7 @@ type spacer struct {
 	m      *Matrix
 	b      Bounds
 	l      *Layout
+	used   []bool        // group -> some policy names it
 	has    []packet.Bits // class -> features
 	count  []int         // feature -> classes that have it
 	dimOf  []int         // feature -> dimension, -1 where all classes have it or none
@@ -54,6 +55,7 @@ func classSpaces(v *View, b Bounds) (*Layout, error) {
 	if err := s.merge(); err != nil {
 		return nil, err
 	}
+	s.l.facts = &layoutFacts{used: s.used, has: s.has, dimOf: s.dimOf, common: s.common, width: len(s.count)}
 	return s.l, s.emit()
 }
 
@@ -70,6 +72,7 @@ func (s *spacer) labelFeature(value int) int { return len(s.m.Groups) + value }
 func (s *spacer) regroup() {
 	m := s.m
 	used := make([]bool, len(m.Groups))
+	s.used = used
 	for i := range m.Policies {
 		for _, list := range [][]string{m.Policies[i].From, m.Policies[i].To} {
 			for _, name := range list {

@@ -34,6 +34,7 @@ var layers = []struct {
 	{"bulkhead/pkg/plan", 9},
 	{"bulkhead/pkg/store", 9},
 	{"bulkhead/pkg/apply", 10},
+	{"bulkhead/pkg/live", 11},
 	{"bulkhead/pkg/reconcile", 11},
 	{"bulkhead/pkg/lab", 0},
 	{"bulkhead/examples", 0},

@@ -110,11 +110,12 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	if err != nil {
 		return nil, err
 	}
-	t, err := render.Table(want, h.Table(), d.bounds)
+	t, words, err := render.TableWords(want, h.Table(), d.bounds)
 	if err != nil {
 		return nil, err
 	}
 	state := h.with(t)
+	state.words = words
 	out := &driver.Rendered{State: state}
 	if t == nil {
 		return out, nil

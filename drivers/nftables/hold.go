@@ -3,8 +3,6 @@ package nftables
 import (
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
 	"bulkhead/drivers/nftables/kernel"
 	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
@@ -100,13 +98,12 @@ func (h hold) put(b *kernel.Batch, table string, have *ruleset.Table) {
 			b.AddElements(ruleset.FamilyInet, table, set, out)
 		}
 	}
-	families := []ruleset.Element{{Key: []byte{unix.NFPROTO_IPV4}}, {Key: []byte{unix.NFPROTO_IPV6}}}
 	if h.all {
-		add(setHoldAll, families)
+		add(setHoldAll, families())
 	}
 	add(setMoved4, h.moved4)
 	add(setMoved6, h.moved6)
-	add(setHold, families)
+	add(setHold, families())
 }
 
 // concerns gives the addresses of which one is an end of every flow that is held.

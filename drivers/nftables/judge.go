@@ -19,6 +19,8 @@ import (
 // A mistake here could cost a flow one more judgement, never give it a verdict.
 type judge struct {
 	hosts map[netip.Addr]uint32
+	// shard is the place of the map that an address is in; absent: the first.
+	shard map[netip.Addr]int
 	nets  [2][]netRun
 	pairs map[string]map[[8]byte]uint32 // by the name of the set
 	keep  map[uint32]uint32
@@ -114,6 +116,11 @@ func (j *judge) word(a netip.Addr) uint32 {
 	if w, ok := j.hosts[a]; ok {
 		return w
 	}
+	return j.netWord(a)
+}
+
+// netWord gives the word of the run that an address lies in.
+func (j *judge) netWord(a netip.Addr) uint32 {
 	runs := j.nets[famIndex(a)]
 	i, found := slices.BinarySearchFunc(runs, a, func(r netRun, a netip.Addr) int { return r.from.Compare(a) })
 	if !found {

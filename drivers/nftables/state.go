@@ -16,6 +16,8 @@ type State struct {
 	// Own are the machine's own addresses, in a rendered state: flows of the machine
 	// itself that none of our points judged are left alone.
 	Own packet.Addrs
+	// words are those of a rendered state.
+	words *render.Words
 }
 
 // Table finds our table; nil if there is none.

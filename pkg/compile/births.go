@@ -20,11 +20,20 @@ type births struct {
 	l      *Layout
 	meet   []packet.Bits      // feature -> features that a class has together with it
 	values []map[string]int32 // dimension -> its features of a class -> value
-	rows   []map[string]bool  // space -> what it has seen of sources
-	cols   []map[string]bool
+	rows   []map[string]uint8 // space -> what it looks up of sources -> families that have it
+	cols   []map[string]uint8
+	// byFrom and byTo give, group by group, the places of units that name it.
+	byFrom, byTo map[int][]unitAt
 	// specials are the groups of policies that are judged whole: which pairs those
 	// concern depends on the class.
 	specials packet.Bits
+}
+
+// unitAt is a unit and the space that judges it.
+type unitAt struct {
+	Unit
+	space  int
+	effect effect
 }
 
 // layoutFacts is what a layout of several spaces remembers of how it was made.
@@ -57,13 +66,20 @@ func newBirths(l *Layout) *births {
 			b.values[d][b.dimKey(d, f.has[c])] = l.Classes[c].Values[d]
 		}
 	}
+	families := familiesOf(l.Classes)
+	b.byFrom, b.byTo = map[int][]unitAt{}, map[int][]unitAt{}
 	for k := range l.Spaces {
-		rows, cols := map[string]bool{}, map[string]bool{}
+		rows, cols := map[string]uint8{}, map[string]uint8{}
 		for c := range l.Classes {
-			rows[l.Spaces[k].SrcKey(&l.Classes[c])] = true
-			cols[l.Spaces[k].DstKey(&l.Classes[c])] = true
+			rows[l.Spaces[k].SrcKey(&l.Classes[c])] |= families[c]
+			cols[l.Spaces[k].DstKey(&l.Classes[c])] |= families[c]
 		}
 		b.rows, b.cols = append(b.rows, rows), append(b.cols, cols)
+		for _, u := range l.Spaces[k].Units {
+			at := unitAt{u, k, effect{m.Policies[u.Policy].Action, m.Policies[u.Policy].Log}}
+			b.byFrom[u.From] = append(b.byFrom[u.From], at)
+			b.byTo[u.To] = append(b.byTo[u.To], at)
+		}
 	}
 	for p := range m.Policies {
 		if !special(&m.Policies[p]) {
@@ -90,7 +106,7 @@ func (b *births) dimKey(d int, has packet.Bits) string {
 }
 
 // place finds the place of a class of these groups and values.
-func (b *births) place(groups, values packet.Bits) (Placement, error) {
+func (b *births) place(groups, values packet.Bits, family uint8) (Placement, error) {
 	m, f := b.l.View.Matrix, b.l.facts
 	has := packet.NewBits(f.width)
 	out := Placement{Values: make([]int32, len(b.l.Dims))}
@@ -114,24 +130,8 @@ func (b *births) place(groups, values packet.Bits) (Placement, error) {
 			return out, &Recompile{"a new combination of groups lacks one that every address had"}
 		}
 	}
-	apart := -1
-	has.Each(func(x int) {
-		if b.meet[x] == nil {
-			apart = x
-			return
-		}
-		for w := range has {
-			if has[w]&^b.meet[x][w] != 0 {
-				apart = x
-			}
-		}
-	})
-	if apart >= 0 {
-		what := "a value of a compared label"
-		if apart < len(m.Groups) {
-			what = fmt.Sprintf("group %q", m.Groups[apart].Name)
-		}
-		return out, &Recompile{what + " and another one have an address in common for the first time"}
+	if err := b.meeting(has); err != nil {
+		return out, err
 	}
 	for d := range b.l.Dims {
 		v, ok := b.values[d][b.dimKey(d, has)]
@@ -140,13 +140,93 @@ func (b *births) place(groups, values packet.Bits) (Placement, error) {
 		}
 		out.Values[d] = v
 	}
-	c := &LayoutClass{Values: out.Values, EgressIsolated: out.EgressIsolated, IngressIsolated: out.IngressIsolated}
+	if err := b.seen(&out, family); err != nil {
+		return out, err
+	}
+	b.meets(has)
+	return out, nil
+}
+
+// seen checks that every space has seen the values of a place together, of an
+// address of the family: between keys that no packet could have, there are no
+// entries.
+func (b *births) seen(p *Placement, family uint8) error {
+	c := &LayoutClass{Values: p.Values, EgressIsolated: p.EgressIsolated, IngressIsolated: p.IngressIsolated}
 	for k := range b.l.Spaces {
-		if !b.rows[k][b.l.Spaces[k].SrcKey(c)] || !b.cols[k][b.l.Spaces[k].DstKey(c)] {
-			return out, &Recompile{fmt.Sprintf("table %d has not seen these values together before", k+1)}
+		if b.rows[k][b.l.Spaces[k].SrcKey(c)]&family == 0 || b.cols[k][b.l.Spaces[k].DstKey(c)]&family == 0 {
+			return &Recompile{fmt.Sprintf("table %d has not seen these values together before", k+1)}
 		}
 	}
-	return out, nil
+	return nil
+}
+
+// meeting checks that the order of the spaces holds for groups that have an address
+// in common for the first time. Features that no class has are in no space.
+func (b *births) meeting(has packet.Bits) error {
+	m := b.l.View.Matrix
+	var err error
+	has.Each(func(x int) {
+		if err != nil {
+			return
+		}
+		if b.meet[x] == nil {
+			what := "a value of a compared label"
+			if x < len(m.Groups) {
+				what = fmt.Sprintf("group %q", m.Groups[x].Name)
+			}
+			err = &Recompile{what + " had no address before"}
+			return
+		}
+		has.Each(func(y int) {
+			if err != nil || y <= x || b.meet[x].Has(y) || y >= len(m.Groups) {
+				return
+			}
+			if b.clash(b.byFrom[x], b.byFrom[y], has, false) || b.clash(b.byTo[x], b.byTo[y], has, true) {
+				err = &Recompile{fmt.Sprintf("groups %q and %q have an address in common for the first time, and policies of theirs are looked up in another order", m.Groups[x].Name, m.Groups[y].Name)}
+			}
+		})
+	})
+	return err
+}
+
+// clash reports whether units of two groups that meet at one end are asked in
+// another order than that of their policies, where it matters. Groups at their other
+// ends may meet by the same new class.
+func (b *births) clash(x, y []unitAt, has packet.Bits, to bool) bool {
+	m := b.l.View.Matrix
+	for i := range x {
+		u := &x[i]
+		for j := range y {
+			v := &y[j]
+			if u.space == v.space || (u.space < v.space) == (u.Policy < v.Policy) || u.effect == v.effect {
+				continue
+			}
+			pu, pv := &m.Policies[u.Policy], &m.Policies[v.Policy]
+			if !shareSide(pu.Direction, pv.Direction) {
+				continue
+			}
+			farU, farV := u.To, v.To
+			if to {
+				farU, farV = u.From, v.From
+			}
+			if !b.meet[farU].Has(farV) && !(has.Has(farU) && has.Has(farV)) {
+				continue
+			}
+			if meets(m.b.walker.ranges[u.Policy], m.b.walker.ranges[v.Policy]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// meets notes that some features have an address in common.
+func (b *births) meets(has packet.Bits) {
+	has.Each(func(x int) {
+		for w := range has {
+			b.meet[x][w] |= has[w]
+		}
+	})
 }
 
 // classKey is equal for classes of the matrix that the layout does not tell apart.

@@ -34,6 +34,10 @@ func (m *Matrix) Partial(policies []int) Cell { return m.b.walker.partial(polici
 // table.
 func (m *Matrix) Layouts() []*Layout { return m.layouts }
 
+// Hint takes over the layouts of another matrix of the same groups and policies, of
+// other assets: a device may still have its tables by those.
+func (m *Matrix) Hint(from *Matrix) { m.layouts = append(m.layouts, from.layouts...) }
+
 // keepLayout remembers a layout as a hint.
 func (m *Matrix) keepLayout(l *Layout) {
 	const devices = 8 // more are asked for again
@@ -112,4 +116,38 @@ func (m *Matrix) LeftToIsolation(row, col int) bool {
 		ingress = ingress || v.isolated
 	}
 	return m.Outcomes[c[0].Outcome].Permit == (!egress && !ingress)
+}
+
+// Compared lists the labels that policies compare.
+func (m *Matrix) Compared() []string { return m.b.labels.names }
+
+// ValueBits gives values of compared labels as the numbers that Values gives; ok is
+// not set if no class carries one of them.
+func (m *Matrix) ValueBits(carried map[string][]string) (out packet.Bits, ok bool) {
+	out = packet.NewBits(len(m.b.labels.sets))
+	for label, values := range carried {
+		for _, v := range values {
+			n, known := m.b.labels.value[[2]string{label, v}]
+			if !known {
+				return out, false
+			}
+			out.Set(n)
+		}
+	}
+	return out, true
+}
+
+// Profile gives the row and the column of addresses in these groups, given by
+// their places in Groups, that carry these values and that one machine claims at
+// most; -1 where no class has such.
+func (m *Matrix) Profile(groups []int, values packet.Bits) (row, col int) {
+	r, c := m.b.views(groups, values)
+	row, col = -1, -1
+	if n, ok := m.b.rows[profile{r}.key()]; ok {
+		row = n
+	}
+	if n, ok := m.b.cols[profile{c}.key()]; ok {
+		col = n
+	}
+	return row, col
 }

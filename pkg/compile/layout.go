@@ -118,6 +118,9 @@ func (v *View) Layout(b Bounds) (*Layout, error) {
 	return l, err
 }
 
+// Current is the layout that was worked out last; nil if there is none.
+func (v *View) Current() *Layout { return v.layout }
+
 func newLayout(v *View, b Bounds) (*Layout, error) {
 	if single, ok := singleSpace(v, b); ok {
 		return single, nil

@@ -34,6 +34,7 @@ type Tracker struct {
 
 	placed map[string]int32 // groups and values -> place
 	places []Placement
+	family []uint8 // of addresses that a place is good for
 	births *births // nil where a new class needs a new layout
 
 	in, direct, except, values packet.Bits // scratch
@@ -208,6 +209,7 @@ func (t *Tracker) readClasses() {
 	for i := range t.l.Classes {
 		c := &t.l.Classes[i]
 		t.places = append(t.places, Placement{c.Values, c.EgressIsolated, c.IngressIsolated})
+		t.family = append(t.family, familyBits(c.Addrs))
 		index[t.l.classKey(c.rep)] = int32(i)
 	}
 	for i := range m.Classes {
@@ -327,19 +329,30 @@ func (t *Tracker) Place(addr netip.Addr) (Placement, error) {
 		return Placement{}, err
 	}
 	key := t.classBytes(t.in, t.values)
-	if n, ok := t.placed[string(key)]; ok {
+	family := uint8(2)
+	if addr.Is4() {
+		family = 1
+	}
+	n, known := t.placed[string(key)]
+	switch {
+	case known && t.family[n]&family != 0:
+		return t.places[n], nil
+	case t.births == nil:
+		return Placement{}, &Recompile{fmt.Sprintf("no address of its family has had the groups of %s before", addr)}
+	case known:
+		if err := t.births.seen(&t.places[n], family); err != nil {
+			return Placement{}, err
+		}
+		t.family[n] |= family
 		return t.places[n], nil
 	}
-	if t.births == nil {
-		return Placement{}, &Recompile{fmt.Sprintf("no address has had the groups of %s before", addr)}
-	}
 	text := string(key)
-	p, err := t.births.place(t.in, t.values)
+	p, err := t.births.place(t.in, t.values, family)
 	if err != nil {
 		return Placement{}, err
 	}
 	t.placed[text] = int32(len(t.places))
-	t.places = append(t.places, p)
+	t.places, t.family = append(t.places, p), append(t.family, family)
 	return p, nil
 }
 

@@ -56,6 +56,9 @@ type Relation struct {
 	// Rest, if it is not nil, says that Permit is not all: the services of the cases
 	// that it gives for a pair are decided by tables. Permit holds none of them.
 	Rest func(src, dst int) []Case
+	// ByWord is set if Src and Dst depend on the words that the device holds for
+	// addresses, and not on what Rest gives alone.
+	ByWord bool
 	// Domain holds the services that can occur in the situation at all; nil is every
 	// service. (An ICMP message that is no query never opens a tracked flow, so it has
 	// no replies.)

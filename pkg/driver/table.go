@@ -43,6 +43,13 @@ type Table struct {
 	// one.
 	Entries  map[[2]int32]int32
 	Outcomes [][]Case
+	// SeeSrc and SeeDst tell what the lookup makes of an address for which the device
+	// holds a word, be it of one of the parts or not; ok is not set for what it made of
+	// no part. They are nil where that does not depend on the word alone.
+	SeeSrc, SeeDst func(word uint32) (v int32, ok bool)
+	// Words names the native maps from which the word comes, in the order in which
+	// they are asked; a later one overrides.
+	Words []string
 }
 
 // At is the outcome for a pair of parts.

@@ -319,3 +319,17 @@ func (w *World) GroupsOf(addr netip.Addr) []string {
 	}
 	return out
 }
+
+// ValuesOf lists the values of a label that an address carries, as each of the
+// machines that claim it.
+func (w *World) ValuesOf(addr netip.Addr, label string) []string {
+	var out []string
+	for _, id := range w.identities(addr) {
+		for _, v := range w.values(id, label) {
+			if !slices.Contains(out, v) {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
+}

@@ -2,7 +2,6 @@ package prove
 
 import (
 	"encoding/binary"
-	"fmt"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -176,7 +175,8 @@ func (w *walker) defaults(d due) error {
 	if err := walk(d.cases); err != nil {
 		return err
 	}
-	srcs, dsts := w.sorts(tables, false), w.sorts(tables, true)
+	srcs, srcKeys := w.sorts(tables, false)
+	dsts, dstKeys := w.sorts(tables, true)
 	for _, s := range srcs {
 		for _, t := range dsts {
 			*w.pairs++
@@ -187,6 +187,7 @@ func (w *walker) defaults(d due) error {
 			}
 		}
 	}
+	w.cache.defaults = append(w.cache.defaults, asDefault{w.four, tables, srcKeys, dstKeys})
 	return nil
 }
 
@@ -202,21 +203,17 @@ type sort struct {
 }
 
 // sorts lists the sorts of addresses at one end.
-func (w *walker) sorts(tables []*driver.Table, dst bool) []sort {
+func (w *walker) sorts(tables []*driver.Table, dst bool) (out []sort, index map[string]int) {
 	m := w.s.m
-	index := map[string]int{}
-	var out []sort
+	index = map[string]int{}
 	add := func(class int, seen []int32, rep packet.Addrs) {
 		egress, ingress := m.Isolation(class)
 		if dst {
 			egress = ingress
 		}
-		key := fmt.Appendf(nil, "%v", egress)
-		for _, v := range seen {
-			key = binary.LittleEndian.AppendUint32(key, uint32(v))
-		}
-		if _, ok := index[string(key)]; !ok {
-			index[string(key)] = len(out)
+		key := sortKey(egress, seen)
+		if _, ok := index[key]; !ok {
+			index[key] = len(out)
 			out = append(out, sort{seen, egress, rep})
 		}
 	}
@@ -227,7 +224,7 @@ func (w *walker) sorts(tables []*driver.Table, dst bool) []sort {
 				add(c, nil, m.Classes[c].Addrs)
 			}
 		}
-		return out
+		return out, index
 	}
 	p := tables[0].Src
 	if dst {
@@ -244,7 +241,19 @@ func (w *walker) sorts(tables []*driver.Table, dst bool) []sort {
 		}
 		add(j.A, seen, j.Addrs)
 	}
-	return out
+	return out, index
+}
+
+// sortKey is equal for addresses of one sort.
+func sortKey(isolated bool, seen []int32) string {
+	key := []byte{0}
+	if isolated {
+		key[0] = 1
+	}
+	for _, v := range seen {
+		key = binary.LittleEndian.AppendUint32(key, uint32(v))
+	}
+	return string(key)
 }
 
 // decide follows cases for two sorts of addresses.

@@ -61,6 +61,11 @@ type Result struct {
 // points must. Where several points judge at one hook, a packet passes only if
 // all of them let it pass.
 func Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Result {
+	out, _ := device(m, points, d)
+	return out
+}
+
+func device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) ([]Result, *prover) {
 	out := make([]Result, len(points))
 	for i := range points {
 		out[i] = Result{Point: points[i].Name, Proved: true, Wrong: []Counterexample{}, Findings: []driver.Finding{}}
@@ -117,7 +122,7 @@ func Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Resu
 			out[i].Proved = false
 		}
 	}
-	return out
+	return out, pr
 }
 
 func (r *Result) findings(p *compile.Point, d *driver.Decoded, hooks map[string]bool) {

@@ -18,11 +18,14 @@ type prover struct {
 	errs   []error       // why a hint is none
 	proved map[provedKey]packet.Services
 	gaps   []driver.Finding
+	// uniformly is set if something was shown of all pairs of classes and not of tables.
+	uniformly bool
 }
 
 type policySide struct {
 	*stages
 	cache *cache
+	used  bool // it proved some table
 }
 
 type provedKey struct {
@@ -52,7 +55,7 @@ func (p *prover) hints() {
 			p.errs = append(p.errs, err)
 			continue
 		}
-		p.sides = append(p.sides, &policySide{s, newCache()})
+		p.sides = append(p.sides, &policySide{stages: s, cache: newCache()})
 	}
 }
 
@@ -140,6 +143,7 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 		w := &walker{s: side.stages, e: e, cache: side.cache, pairs: pairs, four: s.Addrs.First().Is4()}
 		err := w.judge(cases, open)
 		if err == nil {
+			side.used = true
 			for _, c := range cases {
 				if c.Next != nil {
 					key := provedKey{c.Next, e.s.Expired}
@@ -279,6 +283,7 @@ func always(cases []driver.Case, svc packet.Services, permit bool) bool {
 // uniform checks that policy says of some services, for every pair of addresses
 // between two sets, what a device does without looking anything up.
 func (p *prover) uniform(e *Expected, rel *driver.Relation, srcs, dsts packet.Addrs, svc, got packet.Services) (*Counterexample, bool) {
+	p.uniformly = true
 	rows, cols := p.ends(srcs, p.m.Row), p.ends(dsts, p.m.Col)
 	if len(rows)*len(cols) > maxUniform {
 		return p.search(e, rel, srcs, dsts, "what policy decides is not looked up in any table, and there are too many pairs to look at each"), false

@@ -36,6 +36,10 @@ type stage struct {
 	row, col           []int32
 	rowUnits, colUnits []packet.Bits
 	rowRep, colRep     []int32
+
+	from, to           map[int][]int // group -> units that name it
+	related            packet.Bits   // units that compare labels
+	rowIndex, colIndex map[string]int32
 }
 
 // stages are the policy sides of all tables, in the order of asking.
@@ -199,39 +203,23 @@ func (s *stages) ordered(members []packet.Bits) error {
 // its values of the labels that those compare.
 func (s *stages) sign(st *stage) {
 	m := s.m
-	from, to := map[int][]int{}, map[int][]int{}
+	st.from, st.to = map[int][]int{}, map[int][]int{}
 	for n, u := range st.units {
-		from[u.From], to[u.To] = append(from[u.From], n), append(to[u.To], n)
+		st.from[u.From], st.to[u.To] = append(st.from[u.From], n), append(st.to[u.To], n)
 	}
-	related := packet.NewBits(len(st.units))
+	st.related = packet.NewBits(len(st.units))
 	for n, u := range st.units {
 		if p := &m.Policies[u.Policy]; len(p.Same)+len(p.Differ) > 0 {
-			related.Set(n)
+			st.related.Set(n)
 		}
 	}
-	number := func(by map[int][]int) (of []int32, units []packet.Bits, reps []int32) {
-		index := map[string]int32{}
+	number := func(by map[int][]int) (of []int32, units []packet.Bits, reps []int32, index map[string]int32) {
+		index = map[string]int32{}
 		of = make([]int32, len(m.Classes))
 		has := packet.NewBits(len(st.units))
 		var key []byte
 		for c := range m.Classes {
-			clear(has)
-			for _, g := range m.Classes[c].Groups {
-				for _, n := range by[g] {
-					has.Set(n)
-				}
-			}
-			key = key[:0]
-			compares := false
-			for w, word := range has {
-				key = binary.LittleEndian.AppendUint64(key, word)
-				compares = compares || word&related[w] != 0
-			}
-			if compares {
-				for _, word := range m.Values(c) {
-					key = binary.LittleEndian.AppendUint64(key, word)
-				}
-			}
+			key = st.signature(key[:0], has, by, m.Classes[c].Groups, m.Values(c))
 			id, ok := index[string(key)]
 			if !ok {
 				id = int32(len(units))
@@ -240,10 +228,43 @@ func (s *stages) sign(st *stage) {
 			}
 			of[c] = id
 		}
-		return of, units, reps
+		return of, units, reps, index
 	}
-	st.row, st.rowUnits, st.rowRep = number(from)
-	st.col, st.colUnits, st.colRep = number(to)
+	st.row, st.rowUnits, st.rowRep, st.rowIndex = number(st.from)
+	st.col, st.colUnits, st.colRep, st.colIndex = number(st.to)
+}
+
+// signature says what a table must know of addresses in some groups: the units that
+// name them, into has, and their values if one of these compares any.
+func (st *stage) signature(key []byte, has packet.Bits, by map[int][]int, groups []int, values packet.Bits) []byte {
+	clear(has)
+	for _, g := range groups {
+		for _, n := range by[g] {
+			has.Set(n)
+		}
+	}
+	compares := false
+	for w, word := range has {
+		key = binary.LittleEndian.AppendUint64(key, word)
+		compares = compares || word&st.related[w] != 0
+	}
+	if compares {
+		for _, word := range values {
+			key = binary.LittleEndian.AppendUint64(key, word)
+		}
+	}
+	return key
+}
+
+// numberOf is the number of addresses in some groups; ok is not set where no class
+// has it.
+func (st *stage) numberOf(col bool, groups []int, values packet.Bits) (n int32, ok bool) {
+	by, index := st.from, st.rowIndex
+	if col {
+		by, index = st.to, st.colIndex
+	}
+	n, ok = index[string(st.signature(nil, packet.NewBits(len(st.units)), by, groups, values))]
+	return n, ok
 }
 
 // policies lists those of a table that name a pair of numbers, in order.

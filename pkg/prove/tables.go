@@ -48,6 +48,8 @@ type cache struct {
 	joins map[*driver.Parts][]packet.Joint
 	keys  map[keyed]*numbering
 	cuts  map[cut][]split
+	// defaults are the looks at what no table decided; see Standing.
+	defaults []asDefault
 }
 
 type keyed struct {
@@ -64,6 +66,11 @@ type numbering struct {
 	rep []packet.Addrs // some addresses that are seen so
 	// by lists what is seen, for each number.
 	by [][]int32
+
+	four bool // the family
+	see  func(word uint32) (int32, bool)
+	// words names the native maps that the lookup has the word from.
+	words []string
 }
 
 type cut struct {
@@ -224,7 +231,7 @@ func (c *collector) dues() []due {
 }
 
 // numbers tells what a lookup's rows or columns say of addresses.
-func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool) (*numbering, error) {
+func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool, see func(uint32) (int32, bool), words []string) (*numbering, error) {
 	key := keyed{st, &seen[0], p, col}
 	if n, ok := w.cache.keys[key]; ok {
 		return n, nil
@@ -240,7 +247,7 @@ func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool) (*n
 		}
 		return st.row[class]
 	}
-	n := &numbering{}
+	n := &numbering{four: w.four, see: see, words: words}
 	for _, j := range w.join(p) {
 		v := int(seen[j.B])
 		for len(n.of) <= v {
@@ -264,11 +271,11 @@ func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool) (*n
 
 // table checks one table.
 func (w *walker) table(st *stage, t *driver.Table, svc packet.Services, s side, after *collector) error {
-	rows, err := w.numbers(st, t.Src, t.Row, false)
+	rows, err := w.numbers(st, t.Src, t.Row, false, t.SeeSrc, t.Words)
 	if err != nil {
 		return err
 	}
-	cols, err := w.numbers(st, t.Dst, t.Col, true)
+	cols, err := w.numbers(st, t.Dst, t.Col, true, t.SeeDst, t.Words)
 	if err != nil {
 		return err
 	}

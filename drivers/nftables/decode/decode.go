@@ -263,6 +263,7 @@ func (d *decoder) situation(m *machine, lock *sync.Mutex, hook string, t driver.
 		}
 		if open {
 			rel.Rest = func(i, j int) []driver.Case { return lv.rest(i, j, c) }
+			rel.ByWord = v.byWord()
 		}
 		d.out.Relations = append(d.out.Relations, rel)
 	}

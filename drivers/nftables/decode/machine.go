@@ -38,6 +38,8 @@ type machine struct {
 	fns      []wordFn
 	fnKey    map[wordFn]int32
 	conWords map[int32][]uint32 // constructs whose values are words
+	looks    map[int32]look     // constructs that go by the words of another one
+	over     map[int32][]string // constructs of words -> the maps that they come from
 	derived  map[int32]derivation
 	fines    map[string]*fine
 	joints   []*joint
@@ -93,7 +95,7 @@ func newMachine(p *program, expired bool) *machine {
 		memo: map[state]int32{}, memoStat: make([]memoStat, len(p.chainAt)), leaves: map[int32]int32{},
 		results: newResults(), liveMemo: map[[2]int32]live{}, readMemo: map[[2]int32]uint64{}, stands: map[string]word{},
 		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{}, toured: map[int32]bool{},
-		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, jointKey: map[string]int32{},
+		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, looks: map[int32]look{}, over: map[int32][]string{}, jointKey: map[string]int32{},
 		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
 		causes: []cause{{-1, -1}}, causeKey: map[cause]int32{}, reached: map[cause]string{},
 		parts: map[string]*classes{}, checked: map[int32]bool{},

@@ -182,17 +182,20 @@ func (x *exporter) table(n int32) *driver.Table {
 	}
 	switch ask.axis {
 	case axisSrc:
+		t.SeeSrc, t.SeeDst, t.Words = x.sees(ask.con, -1)
 		t.Row, t.Entries = m.valuesOf(x.sides[0], ask.con), map[[2]int32]int32{}
 		for _, val := range answers {
 			t.Entries[[2]int32{val, 0}] = val
 		}
 	case axisDst:
+		t.SeeSrc, t.SeeDst, t.Words = x.sees(-1, ask.con)
 		t.Col, t.Entries = m.valuesOf(x.sides[1], ask.con), map[[2]int32]int32{}
 		for _, val := range answers {
 			t.Entries[[2]int32{0, val}] = val
 		}
 	default:
 		j := m.joints[ask.con]
+		t.SeeSrc, t.SeeDst, t.Words = x.sees(j.a, j.b)
 		t.Row, t.Col, t.Entries = m.valuesOf(x.sides[0], j.a), m.valuesOf(x.sides[1], j.b), j.found
 	}
 	return t

@@ -92,6 +92,7 @@ func (m *machine) maskedCon(con int32, and, xor uint32) int32 {
 			index[w] = int32(v)
 		}
 		m.derive(id, con, func(v int) int32 { return index[words[v]&and^xor] })
+		m.looks[id] = look{con: con, and: and, xor: xor}
 	}
 	return id
 }
@@ -152,6 +153,7 @@ func (m *machine) wordTest(con int32, mask, val uint32) (test int32, always, con
 	})
 	if _, ok := m.derived[test]; !ok {
 		m.derive(test, con, holds)
+		m.looks[test] = look{con: con, and: mask, is: val, test: true}
 	}
 	return test, false, false
 }
@@ -247,7 +249,7 @@ func (m *machine) overlaid(s *set, dom uint8, base int32, old uint32) (int32, bo
 	if s.total {
 		base, old = -1, 0 // nothing of the old word is left, and what it was makes no difference
 	}
-	return m.wordCon(fmt.Sprintf("over %d %d %x %s", dom, base, old, s.rs.Name), func(push func(u128, uint32)) uint8 {
+	con := m.wordCon(fmt.Sprintf("over %d %d %x %s", dom, base, old, s.rs.Name), func(push func(u128, uint32)) uint8 {
 		below := &construct{starts: []u128{{}}, vals: []int32{0}}
 		words := []uint32{old}
 		if base >= 0 {
@@ -277,7 +279,14 @@ func (m *machine) overlaid(s *set, dom uint8, base int32, old uint32) (int32, bo
 		}
 		fill(u128{}, true)
 		return dom
-	}), true
+	})
+	if m.over[con] == nil {
+		m.over[con] = []string{s.rs.Name}
+		if base >= 0 {
+			m.over[con] = append(slices.Clone(m.over[base]), s.rs.Name)
+		}
+	}
+	return con, true
 }
 
 // wordRun is a run of addresses that a map gives one word.

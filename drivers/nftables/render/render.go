@@ -18,12 +18,18 @@ import (
 //
 // A site that fits no layout within the bounds is refused with driver.ErrRefused.
 func Table(want driver.Desired, have *ruleset.Table, bounds compile.Bounds) (*ruleset.Table, error) {
+	t, _, err := TableWords(want, have, bounds)
+	return t, err
+}
+
+// TableWords is Table, and tells how the table writes what it knows of an address.
+func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds) (*ruleset.Table, *Words, error) {
 	if len(want.Points) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	layout, err := want.View.Layout(bounds)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", driver.ErrRefused, err)
+		return nil, nil, fmt.Errorf("%w: %w", driver.ErrRefused, err)
 	}
 	t := &ruleset.Table{Family: ruleset.FamilyInet, Name: TableName(want.Site)}
 	ids := recoverIDs(have)
@@ -44,7 +50,7 @@ func Table(want driver.Desired, have *ruleset.Table, bounds compile.Bounds) (*ru
 	}
 	for _, c := range chains {
 		if c.err != nil {
-			return nil, fmt.Errorf("cannot render chain %q: %w", c.Name, c.err)
+			return nil, nil, fmt.Errorf("cannot render chain %q: %w", c.Name, c.err)
 		}
 		t.Chains = append(t.Chains, c.Chain)
 	}
@@ -53,7 +59,7 @@ func Table(want driver.Desired, have *ruleset.Table, bounds compile.Bounds) (*ru
 	}
 	sort.SliceStable(t.Sets, func(i, j int) bool { return t.Sets[i].Name < t.Sets[j].Name })
 	sort.SliceStable(t.Chains, func(i, j int) bool { return t.Chains[i].Name < t.Chains[j].Name })
-	return t, nil
+	return t, matrix.newWords(), nil
 }
 
 // learningOf says how a point takes up its work: a point whose chains are there

@@ -1,0 +1,63 @@
+package render
+
+import (
+	"bulkhead/pkg/compile"
+)
+
+// Words tells how a table writes what it knows of an address: the class's value in
+// every dimension side by side, and the isolation of either side. It belongs to one
+// rendered table and the layout that this was rendered from.
+type Words struct {
+	values []map[int32]uint32 // dimension -> value -> its bits of a word
+}
+
+// Word gives the word of an address that is placed so; ok is not set for a value
+// that no class of the table has.
+func (w *Words) Word(p compile.Placement) (word uint32, ok bool) {
+	if len(p.Values) != len(w.values) {
+		return 0, false
+	}
+	for d, v := range p.Values {
+		bits, known := w.values[d][v]
+		if !known {
+			return 0, false
+		}
+		word |= bits
+	}
+	if p.EgressIsolated {
+		word |= classEgress
+	}
+	if p.IngressIsolated {
+		word |= classInto
+	}
+	return word, true
+}
+
+// newWords takes the words of a layout's classes apart.
+func (s *matrixSets) newWords() *Words {
+	w := &Words{}
+	for d, f := range s.fields {
+		bits := map[int32]uint32{}
+		for c := range s.layout.Classes {
+			bits[s.layout.Classes[c].Values[d]] = s.words[c] & f.mask()
+		}
+		w.values = append(w.values, bits)
+	}
+	return w
+}
+
+// HostSets names the maps from single addresses to words, of a family.
+func HostSets(four bool) []string {
+	if four {
+		return []string{setHost4}
+	}
+	return []string{setHost6}
+}
+
+// NetSet names the map from runs of addresses to words, of a family.
+func NetSet(four bool) string {
+	if four {
+		return setNet4
+	}
+	return setNet6
+}

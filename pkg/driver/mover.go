@@ -1,0 +1,64 @@
+package driver
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+
+	"bulkhead/pkg/compile"
+)
+
+// Move is an address that is to be treated as another class of the layout that the
+// device's state was rendered from.
+type Move struct {
+	Addr netip.Addr
+	To   compile.Placement
+}
+
+// Moved says what a device holds for an address that was moved, as read back. Word
+// stands for all that its lookup tables see of the address (Table.SeeSrc).
+type Moved struct {
+	Addr netip.Addr
+	Word uint32
+	// By names the native map that gives the word; "" if none does. From names all
+	// that were asked.
+	By   string
+	From []string
+}
+
+// SeenBy reports whether lookups that have their word from these maps see this one.
+func (m *Moved) SeenBy(words []string) bool {
+	if m.By != "" && !slices.Contains(words, m.By) {
+		return false
+	}
+	return !slices.ContainsFunc(words, func(w string) bool { return !slices.Contains(m.From, w) })
+}
+
+// Mover keeps one device in step with single addresses, from a state that was
+// rendered, applied, read back and proved. It is not safe for use by several
+// goroutines.
+type Mover interface {
+	// Move makes the moves in one transaction, and returns how many native objects it
+	// touched, those included that hold live flows until Settle. With ErrMoved somebody
+	// else wrote to the device, with ErrRefused the moves do not fit it as it is:
+	// nothing was done, and the device has to be planned anew.
+	Move(ctx context.Context, moves []Move) (touched int, err error)
+	// Settle ends the live flows of the addresses that were moved which they may no
+	// longer have.
+	Settle(ctx context.Context) error
+	// Check reads back what was touched since the last Check, and compares the device
+	// with what it must be besides. An error that wraps ErrMoved says that it is not
+	// what this Mover made of it.
+	Check(ctx context.Context) ([]Moved, error)
+	// Unchanged reports whether nobody has written to the device: the look for drift
+	// that costs next to nothing.
+	Unchanged(ctx context.Context) (bool, error)
+	Close() error
+}
+
+// MoverMaker is implemented by drivers that can move single addresses.
+type MoverMaker interface {
+	// Mover starts from the state that the device holds now, and the one that was
+	// rendered for it.
+	Mover(ctx context.Context, now, rendered State) (Mover, error)
+}

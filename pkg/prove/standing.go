@@ -208,13 +208,7 @@ func (p *policySide) moved(mv *driver.Moved, groups []int, values packet.Bits, e
 		if n.four != four {
 			continue
 		}
-		want, ok := int32(row), row >= 0
-		switch {
-		case key.st.whole && key.col:
-			want, ok = int32(col), col >= 0
-		case !key.st.whole:
-			want, ok = key.st.numberOf(key.col, groups, values)
-		}
+		want, ok := p.wants(key.st, key.col, groups, values, row, col)
 		if !ok {
 			return fmt.Errorf("no class is named by the same policies of a table")
 		}
@@ -233,7 +227,27 @@ func (p *policySide) moved(mv *driver.Moved, groups []int, values packet.Bits, e
 	if checked == 0 {
 		return fmt.Errorf("no table of its family was looked at")
 	}
+	for _, e := range p.cache.ends {
+		if e.four != four {
+			continue
+		}
+		if want, ok := p.wants(e.st, e.col, groups, values, row, col); !ok || int(want) >= len(e.n.of) || e.n.of[want] < 0 {
+			return fmt.Errorf("no class of its family is named by the same policies of a table")
+		}
+	}
 	return p.cache.defaultsHold(mv, egress, ingress)
+}
+
+// wants is the number of what a table must know of addresses in some groups; row and
+// col are those of the matrix.
+func (p *policySide) wants(st *stage, isCol bool, groups []int, values packet.Bits, row, col int) (int32, bool) {
+	switch {
+	case st.whole && isCol:
+		return int32(col), col >= 0
+	case st.whole:
+		return int32(row), row >= 0
+	}
+	return st.numberOf(isCol, groups, values)
 }
 
 // asDefault is one look at what no table decided: which sorts of addresses there

@@ -50,6 +50,16 @@ type cache struct {
 	cuts  map[cut][]split
 	// defaults are the looks at what no table decided; see Standing.
 	defaults []asDefault
+	// ends are the numbers that tables which were not asked were checked for.
+	ends []endOf
+}
+
+// endOf is one end of a table.
+type endOf struct {
+	st   *stage
+	col  bool
+	four bool
+	n    *numbering
 }
 
 type keyed struct {
@@ -114,16 +124,52 @@ func (w *walker) join(p *driver.Parts) []packet.Joint {
 
 // judge checks that cases judge some services as policy does.
 func (w *walker) judge(cases []driver.Case, svc packet.Services) error {
-	dues := []due{{cases, svc, open}}
-	for k := range w.s.list {
-		var err error
-		if dues, err = w.stage(k, dues); err != nil {
-			return err
+	return w.from(0, []due{{cases, svc, open}})
+}
+
+// from checks what is due from one table on.
+func (w *walker) from(k int, dues []due) error {
+	if k == len(w.s.list) {
+		for _, d := range dues {
+			if err := w.defaults(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// Of a table that knows nothing of either end a device needs no look: what it says
+	// stands in the cases, or it is asked like any other.
+	if cell, ok := w.only(&w.s.list[k]); ok {
+		after := newCollector()
+		err := w.inline(&w.s.list[k], cell, dues, after)
+		if err == nil {
+			err = w.from(k+1, after.dues())
+		}
+		if err == nil {
+			return nil
 		}
 	}
+	dues, err := w.stage(k, dues)
+	if err != nil {
+		return err
+	}
+	return w.from(k+1, dues)
+}
+
+// only gives what a table says of every pair, if that is one thing.
+func (w *walker) only(st *stage) (compile.Cell, bool) {
+	if st.whole || len(st.rowUnits) != 1 || len(st.colUnits) != 1 || len(st.units) == 0 {
+		return nil, false
+	}
+	return w.s.content(w.s.policies(st, 0, 0)), true
+}
+
+// inline checks services for which a table's word stands in the cases themselves.
+func (w *walker) inline(st *stage, cell compile.Cell, dues []due, after *collector) error {
 	for _, d := range dues {
-		if err := w.defaults(d); err != nil {
-			return err
+		*w.pairs++
+		if err := w.outcome(d.cases, cell, d.svc, d.side, st.whole, after); err != nil {
+			return &mismatch{text: err.Error()}
 		}
 	}
 	return nil
@@ -139,7 +185,7 @@ func (w *walker) stage(k int, dues []due) ([]due, error) {
 	}
 	need := map[entrance]packet.Services{}
 	var order []entrance
-	after := &collector{need: map[afterKey]packet.Services{}}
+	after := newCollector()
 	for _, d := range dues {
 		rest := d.svc
 		for _, c := range d.cases {
@@ -154,11 +200,15 @@ func (w *walker) stage(k int, dues []due) ([]due, error) {
 			need[x] = need[x].Union(both)
 			rest = rest.Subtract(both)
 		}
-		if len(rest) > 0 && !w.empty(st) {
-			return nil, &mismatch{text: fmt.Sprintf("%s are not looked up in table %d", rest[:1], k+1)}
-		}
-		if len(rest) > 0 { // a table of nothing need not be asked
+		switch {
+		case len(rest) == 0:
+		case w.empty(st): // a table of nothing need not be asked
 			after.add(d.cases, rest, d.side)
+		default:
+			if err := w.unasked(st, d.cases, rest, d.side, after); err != nil {
+				err.text = fmt.Sprintf("table %d: %s", k+1, err.text)
+				return nil, err
+			}
 		}
 	}
 	for _, x := range order {
@@ -176,6 +226,73 @@ func (w *walker) stage(k int, dues []due) ([]due, error) {
 	return after.dues(), nil
 }
 
+// unasked checks services for which a device does not ask a table: whatever the
+// table would say must be what the device does. So it is where all that follows
+// denies, and what nothing decides is denied too.
+func (w *walker) unasked(st *stage, cases []driver.Case, svc packet.Services, s side, after *collector) *mismatch {
+	rows, cols := w.identity(st, false), w.identity(st, true)
+	w.cache.ends = append(w.cache.ends, endOf{st, false, w.four, rows}, endOf{st, true, w.four, cols})
+	good := map[*compile.Segment]bool{}
+	check := func(r, c int32, cell compile.Cell) error {
+		if cell == nil {
+			return nil // left to isolation: looked at as what nothing decides
+		}
+		*w.pairs++
+		if good[&cell[0]] {
+			return nil
+		}
+		if err := w.outcome(cases, cell, svc, s, st.whole, after); err != nil {
+			return &mismatch{src: rows.rep[r], dst: cols.rep[c], text: "not asked, and " + err.Error()}
+		}
+		good[&cell[0]] = true
+		return nil
+	}
+	if err := w.cells(st, rows, cols, check); err != nil {
+		if m, ok := err.(*mismatch); ok {
+			return m
+		}
+		return &mismatch{text: err.Error()}
+	}
+	if err := w.outcome(cases, w.s.content(nil), svc, s, false, after); err != nil {
+		return &mismatch{text: "not asked, and of pairs that it says nothing of: " + err.Error()}
+	}
+	return nil
+}
+
+// identity numbers what a table must know of classes by itself, as if a lookup saw
+// just that.
+func (w *walker) identity(st *stage, col bool) *numbering {
+	n := &numbering{four: w.four}
+	for c := range w.s.m.Classes {
+		addrs := w.s.m.Classes[c].Addrs
+		runs := addrs.Runs()
+		if w.four && !runs[0].From.Is4() || !w.four && runs[len(runs)-1].From.Is4() {
+			continue
+		}
+		num := w.wants(st, c, col)
+		for len(n.of) <= int(num) {
+			n.of, n.rep, n.by = append(n.of, -1), append(n.rep, packet.Addrs{}), append(n.by, nil)
+		}
+		if n.of[num] < 0 {
+			n.of[num], n.rep[num], n.by[num] = num, addrs.Intersect(family(w.four)), []int32{num}
+		}
+	}
+	return n
+}
+
+// wants is the number of what a table must know of a class at one end.
+func (w *walker) wants(st *stage, class int, col bool) int32 {
+	switch {
+	case st.whole && col:
+		return int32(w.s.m.Col(class))
+	case st.whole:
+		return int32(w.s.m.Row(class))
+	case col:
+		return st.col[class]
+	}
+	return st.row[class]
+}
+
 // empty reports whether a stage holds no policies.
 func (w *walker) empty(st *stage) bool { return !st.whole && len(st.units) == 0 }
 
@@ -191,6 +308,8 @@ type afterKey struct {
 	next *driver.Table
 	side side
 }
+
+func newCollector() *collector { return &collector{need: map[afterKey]packet.Services{}} }
 
 func (c *collector) add(cases []driver.Case, svc packet.Services, s side) {
 	rest := svc
@@ -236,24 +355,13 @@ func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool, see
 	if n, ok := w.cache.keys[key]; ok {
 		return n, nil
 	}
-	want := func(class int) int32 {
-		switch {
-		case st.whole && col:
-			return int32(w.s.m.Col(class))
-		case st.whole:
-			return int32(w.s.m.Row(class))
-		case col:
-			return st.col[class]
-		}
-		return st.row[class]
-	}
 	n := &numbering{four: w.four, see: see, words: words}
 	for _, j := range w.join(p) {
 		v := int(seen[j.B])
 		for len(n.of) <= v {
 			n.of, n.rep = append(n.of, -1), append(n.rep, packet.Addrs{})
 		}
-		num := want(j.A)
+		num := w.wants(st, j.A, col)
 		switch {
 		case n.of[v] < 0:
 			n.of[v], n.rep[v] = num, j.Addrs
@@ -307,8 +415,13 @@ func (w *walker) table(st *stage, t *driver.Table, svc packet.Services, s side, 
 	if err != nil {
 		return err
 	}
+	entries := 0
 	for key := range t.Entries {
-		if seen[key] || int(key[0]) >= len(rows.of) || int(key[1]) >= len(cols.of) || rows.of[key[0]] < 0 || cols.of[key[1]] < 0 {
+		if int(key[0]) >= len(rows.of) || int(key[1]) >= len(cols.of) || rows.of[key[0]] < 0 || cols.of[key[1]] < 0 {
+			continue
+		}
+		entries++
+		if seen[key] {
 			continue
 		}
 		cell := w.s.content(nil)
@@ -319,11 +432,25 @@ func (w *walker) table(st *stage, t *driver.Table, svc packet.Services, s side, 
 			return err
 		}
 	}
+	if entries == rows.count()*cols.count() {
+		return nil // a question about one end: its first outcome is an answer like others
+	}
 	// What has no entry goes on.
 	if err := w.outcome(t.Outcomes[0], w.s.content(nil), svc, s, false, after); err != nil {
 		return &mismatch{text: "pairs without entry: " + err.Error()}
 	}
 	return nil
+}
+
+// count is how many different things a lookup sees.
+func (n *numbering) count() int {
+	count := 0
+	for _, num := range n.of {
+		if num >= 0 {
+			count++
+		}
+	}
+	return count
 }
 
 type goodKey struct {

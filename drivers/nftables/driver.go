@@ -123,7 +123,7 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	for i := range want.Points {
 		state.Own = state.Own.Union(want.Points[i].Own)
 	}
-	out.Usage = render.Usage(t)
+	out.Usage = append(render.Usage(t), layoutUsage(want.View.Current(), t)...)
 	for i := range out.Usage {
 		u := &out.Usage[i]
 		u.Limit = want.Budget[u.Resource]
@@ -139,6 +139,20 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 		}
 	}
 	return out, nil
+}
+
+// layoutUsage says how much there is to look up: classes of addresses, class spaces,
+// and how many lookups in maps a new packet costs at most.
+func layoutUsage(l *compile.Layout, t *ruleset.Table) []driver.Usage {
+	if l == nil {
+		return nil
+	}
+	st := l.Stats()
+	return []driver.Usage{
+		{Resource: "classes", Used: st.Classes},
+		{Resource: "class spaces", Used: st.Spaces},
+		{Resource: "lookups at most for a new packet", Used: render.Lookups(t, st.Spaces)},
+	}
 }
 
 // Diff gives the change of our table from one state to another. What others have

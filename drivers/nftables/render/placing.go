@@ -1,6 +1,7 @@
 package render
 
 import (
+	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/pkg/compile"
 )
 
@@ -60,4 +61,21 @@ func NetSet(four bool) string {
 		return setNet4
 	}
 	return setNet6
+}
+
+// Lookups is how many lookups in maps the judgement of a new packet costs at most:
+// both ends in the maps of addresses of one family, then in each space the pair and
+// up to four for the service, and the source again where the space decides nothing.
+func Lookups(t *ruleset.Table, spaces int) int {
+	one := 0 // for the word of one address
+	for _, four := range []bool{true, false} {
+		n := 0
+		for _, name := range append([]string{NetSet(four)}, HostSets(four)...) {
+			if t.Set(name) != nil {
+				n++
+			}
+		}
+		one = max(one, n)
+	}
+	return 2*one + spaces*(1+4) + (spaces-1)*one
 }

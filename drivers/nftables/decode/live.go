@@ -152,7 +152,7 @@ func uses(r *rule) (use, kill live) {
 
 // at gives what is live before a position under a call stack.
 func (m *machine) liveAt(pos, stack int32) live {
-	key := [2]int32{pos, stack}
+	key := uint64(uint32(pos))<<32 | uint64(uint32(stack))
 	if v, ok := m.liveMemo[key]; ok {
 		return v
 	}

@@ -34,7 +34,7 @@ func (r *run) lookup(t *track, o *op) bool {
 		}
 	}
 	if s.catchall != nil {
-		if rest := t.svc.Subtract(certain); len(rest) > 0 {
+		if rest := without(t.svc, certain); len(rest) > 0 {
 			matches = append(matches, match{svc: rest, elem: s.catchall, sure: true, opaque: s.catchall.opaque})
 			certain = t.svc
 		}
@@ -46,7 +46,7 @@ func (r *run) lookup(t *track, o *op) bool {
 // settle turns matches into tracks and stops. Services in no certain match may
 // miss; services in several matches of different data may find any of them.
 func (r *run) settle(t *track, o *op, s *set, matches []match, certain packet.Services) {
-	miss := t.svc.Subtract(certain)
+	miss := without(t.svc, certain)
 	if o.invert {
 		// nft_lookup_eval: an inverted lookup goes on where nothing is found.
 		r.keepOnly(r.blame(t, overlaps(matches, miss)), miss)
@@ -193,7 +193,7 @@ func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
 	if !ok {
 		return nil, false
 	}
-	ix := r.m.indexOf(s, shapeOf(key, s.fields, addrLen(r.st.dom)), r.st.dom)
+	ix := r.m.indexFor(s, key, r.st.dom)
 	var va, vb int32
 	if ix.a >= 0 {
 		if va, ok = r.address(ix.sideOf(key, 'a'), ix.a); !ok {

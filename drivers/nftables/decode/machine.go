@@ -22,26 +22,31 @@ type machine struct {
 	conKey    map[string]int32    // constructs of comparisons, by what they compare
 	portLists map[int32][][]int32 // of constructs that portsOf made
 
-	ifaces    []iface
-	ifaceKey  map[iface]int32
-	numRanges map[string][]packet.Span
+	ifaces      []iface
+	ifaceKey    map[iface]int32
+	numRanges   map[string][]packet.Span
+	protoRanges map[[2]byte]packet.Services
 
 	nodes    []node
 	memo     map[state]int32
 	memoStat []memoStat
 	leaves   map[int32]int32 // result -> node
 	results  results
-	liveMemo map[[2]int32]live
-	readMemo map[[2]int32]uint64
-	stands   map[string]word // see standFor
+	liveMemo map[uint64]live   // by position and stack
+	readMemo map[uint64]uint64 // likewise
+	stands   map[string]word   // see standFor
+	standOf  map[standKey]word
 
 	fns      []wordFn
 	fnKey    map[wordFn]int32
 	conWords map[int32][]uint32 // constructs whose values are words
+	maskKey  map[wordKey]int32  // see maskedCon
+	testKey  map[wordKey]wordAnswer
+	overKey  map[overKey]int32
 	derived  map[int32]derivation
 	fines    map[string]*fine
 	joints   []*joint
-	jointKey map[string]int32
+	jointKey map[jointKey]int32
 	hubs     map[state]int32    // see hub
 	ends     map[int32]*ends    // of nodes; see endsOf
 	toured   map[int32]bool     // nodes whose leaves were inspected
@@ -58,11 +63,13 @@ type machine struct {
 	parts   map[string]*classes // partitions already computed
 	checked map[int32]bool      // vectors already searched for undecided services
 
-	run   run
-	steps int
-	limit int
-	full  bool // the limit was hit
-	table string
+	run    run
+	groups []outcome // see group
+	only   [1]exit   // see execute
+	steps  int
+	limit  int
+	full   bool // the limit was hit
+	table  string
 }
 
 // cause names an expression: a rule's position and the expression in it.
@@ -89,11 +96,12 @@ func newMachine(p *program, expired bool) *machine {
 	m := &machine{
 		prog: p, sets: map[string]*set{}, svc: newInterned(),
 		frames: frames{index: map[frame]int32{}}, conKey: map[string]int32{},
-		ifaceKey: map[iface]int32{}, numRanges: map[string][]packet.Span{},
+		ifaceKey: map[iface]int32{}, numRanges: map[string][]packet.Span{}, protoRanges: map[[2]byte]packet.Services{},
 		memo: map[state]int32{}, memoStat: make([]memoStat, len(p.chainAt)), leaves: map[int32]int32{},
-		results: newResults(), liveMemo: map[[2]int32]live{}, readMemo: map[[2]int32]uint64{}, stands: map[string]word{},
+		results: newResults(), liveMemo: map[uint64]live{}, readMemo: map[uint64]uint64{}, stands: map[string]word{}, standOf: map[standKey]word{},
 		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{}, toured: map[int32]bool{},
-		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, jointKey: map[string]int32{},
+		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, jointKey: map[jointKey]int32{},
+		maskKey: map[wordKey]int32{}, testKey: map[wordKey]wordAnswer{}, overKey: map[overKey]int32{},
 		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
 		causes: []cause{{-1, -1}}, causeKey: map[cause]int32{}, reached: map[cause]string{},
 		parts: map[string]*classes{}, checked: map[int32]bool{},

@@ -36,18 +36,22 @@ type exit struct {
 }
 
 // build returns the node for a state that is about to run a rule, given some
-// facts about addresses.
+// facts about addresses. It remembers the states at which it began and those at the
+// beginning of a chain, where ways meet: remembering each step on the way between
+// them would take more memory than all else.
 func (m *machine) build(st state, facts []fact) int32 {
 	var trail []state
 	var id int32
 	for {
 		if facts == nil {
 			st = m.wipe(m.skip(st))
-			if n, ok := m.remembered(st); ok {
-				id = n
-				break
+			if len(trail) == 0 || m.prog.begins(st.pos) {
+				if n, ok := m.remembered(st); ok {
+					id = n
+					break
+				}
+				trail = append(trail, st)
 			}
-			trail = append(trail, st)
 		}
 		exits, ok := m.execute(&st, facts)
 		if !ok && m.run.need.axis == axisPair && facts == nil {
@@ -351,7 +355,8 @@ func (m *machine) ending(e exit) int32 {
 	return m.results.id(r)
 }
 
-// execute runs the rule of a state and groups what comes out.
+// execute runs the rule of a state and groups what comes out. A single way out is
+// good until the next call.
 func (m *machine) execute(st *state, facts []fact) ([]exit, bool) {
 	if m.steps++; m.steps > m.limit {
 		m.full = true
@@ -359,12 +364,17 @@ func (m *machine) execute(st *state, facts []fact) ([]exit, bool) {
 	}
 	c, i := m.prog.at(st.pos)
 	if i == len(c.rules) {
-		return []exit{m.leave(st, &outcome{svc: m.svc.sets[st.svc], env: st.env, cause: st.cause})}, true
+		m.only[0] = m.leave(st, &outcome{svc: m.svc.sets[st.svc], env: st.env, cause: st.cause})
+		return m.only[:], true
 	}
 	if !m.run.rule(st, &c.rules[i], facts) {
 		return nil, false
 	}
 	groups := m.group(st)
+	if len(groups) == 1 {
+		m.only[0] = m.transfer(st, &groups[0])
+		return m.only[:], true
+	}
 	exits := make([]exit, len(groups))
 	for k := range groups {
 		exits[k] = m.transfer(st, &groups[k])
@@ -373,9 +383,14 @@ func (m *machine) execute(st *state, facts []fact) ([]exit, bool) {
 }
 
 // group merges what a rule does alike, and settles who is to blame where the
-// same packets may fare differently.
+// same packets may fare differently. The groups are good until the next call.
 func (m *machine) group(st *state) []outcome {
-	var groups []outcome
+	if outs := m.run.outs; len(outs) == 1 {
+		outs[0].cause = st.cause
+		return outs
+	}
+	groups := m.groups[:0]
+	defer func() { m.groups = groups }()
 	for _, o := range m.run.outs {
 		if k := slices.IndexFunc(groups, func(g outcome) bool {
 			return g.env == o.env && sameVerdict(g.verdict, o.verdict)

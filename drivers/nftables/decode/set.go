@@ -38,7 +38,8 @@ type set struct {
 	bad      string // why the contents are not known; "" if they are
 	guarded  bool   // a match may stop the rule, whatever the element
 	exact    map[string]int32
-	indexes  map[string]*index
+	indexes  map[string]*index // by family and shape
+	origins  map[string]*index // by family and where the bytes of a key come from
 	dataIdx  map[string]int32
 	runs     []wordRun // of a map from addresses to words, once asked for
 	unrun    bool      // there are none
@@ -61,7 +62,7 @@ func timed(s *ruleset.Set, e *ruleset.Element) bool { return e.Timeout > 0 || s.
 
 // compileSet prepares a set. With expired, timed elements are gone.
 func compileSet(rs *ruleset.Set, expired bool) *set {
-	s := &set{rs: rs, indexes: map[string]*index{}, dataIdx: map[string]int32{}}
+	s := &set{rs: rs, indexes: map[string]*index{}, origins: map[string]*index{}, dataIdx: map[string]int32{}}
 	switch {
 	case rs.Dynamic():
 		s.bad = "rules write its elements"

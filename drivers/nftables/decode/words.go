@@ -78,6 +78,10 @@ func (m *machine) maskedCon(con int32, and, xor uint32) int32 {
 	if and == ^uint32(0) && xor == 0 {
 		return con
 	}
+	key := wordKey{con: con, and: and, xor: xor}
+	if id, ok := m.maskKey[key]; ok {
+		return id
+	}
 	words := m.conWords[con]
 	id := m.wordCon(fmt.Sprintf("masked %d %x %x", con, and, xor), func(push func(u128, uint32)) uint8 {
 		c := m.cons[con]
@@ -93,7 +97,14 @@ func (m *machine) maskedCon(con int32, and, xor uint32) int32 {
 		}
 		m.derive(id, con, func(v int) int32 { return index[words[v]&and^xor] })
 	}
+	m.maskKey[key] = id
 	return id
+}
+
+// wordKey is what is done with a construct of words.
+type wordKey struct {
+	con      int32
+	and, xor uint32
 }
 
 // derivation says that a construct is a function of another one: by gives its
@@ -122,6 +133,22 @@ func (m *machine) derive(id, con int32, of func(v int) int32) {
 // wordTest is the construct that tells whether masked bits of a word have a
 // value. Where all words answer alike, the answer comes instead.
 func (m *machine) wordTest(con int32, mask, val uint32) (test int32, always, constant bool) {
+	key := wordKey{con, mask, val}
+	t, ok := m.testKey[key]
+	if !ok {
+		t.test, t.always, t.constant = m.newWordTest(con, mask, val)
+		m.testKey[key] = t
+	}
+	return t.test, t.always, t.constant
+}
+
+// wordAnswer is what wordTest found out.
+type wordAnswer struct {
+	test             int32
+	always, constant bool
+}
+
+func (m *machine) newWordTest(con int32, mask, val uint32) (test int32, always, constant bool) {
 	words := m.conWords[con]
 	yes := 0
 	for _, w := range words {
@@ -247,7 +274,11 @@ func (m *machine) overlaid(s *set, dom uint8, base int32, old uint32) (int32, bo
 	if s.total {
 		base, old = -1, 0 // nothing of the old word is left, and what it was makes no difference
 	}
-	return m.wordCon(fmt.Sprintf("over %d %d %x %s", dom, base, old, s.rs.Name), func(push func(u128, uint32)) uint8 {
+	key := overKey{s, dom, base, old}
+	if id, ok := m.overKey[key]; ok {
+		return id, true
+	}
+	id := m.wordCon(fmt.Sprintf("over %d %d %x %s", dom, base, old, s.rs.Name), func(push func(u128, uint32)) uint8 {
 		below := &construct{starts: []u128{{}}, vals: []int32{0}}
 		words := []uint32{old}
 		if base >= 0 {
@@ -277,7 +308,17 @@ func (m *machine) overlaid(s *set, dom uint8, base int32, old uint32) (int32, bo
 		}
 		fill(u128{}, true)
 		return dom
-	}), true
+	})
+	m.overKey[key] = id
+	return id, true
+}
+
+// overKey is a map that is laid over old words.
+type overKey struct {
+	s    *set
+	dom  uint8
+	base int32
+	old  uint32
 }
 
 // wordRun is a run of addresses that a map gives one word.

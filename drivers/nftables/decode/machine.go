@@ -49,10 +49,12 @@ type machine struct {
 	jointKey map[jointKey]int32
 	hubs     map[state]int32    // see hub
 	ends     map[int32]*ends    // of nodes; see endsOf
-	toured   map[int32]bool     // nodes whose leaves were inspected
+	toured   bitset             // nodes whose leaves were inspected
 	pairs    int                // up to how many pairs of classes are walked one by one
 	maskMemo map[[2]int32]int32 // services, node -> node
 	cutMemo  map[[2]int32]int32 // services, result -> result
+	bothMemo map[[2]int32]int32 // services, services -> services
+	calls    calls
 
 	causes   []cause
 	causeKey map[cause]int32
@@ -99,10 +101,11 @@ func newMachine(p *program, expired bool) *machine {
 		ifaceKey: map[iface]int32{}, numRanges: map[string][]packet.Span{}, protoRanges: map[[2]byte]packet.Services{},
 		memo: map[state]int32{}, memoStat: make([]memoStat, len(p.chainAt)), leaves: map[int32]int32{},
 		results: newResults(), liveMemo: map[uint64]live{}, readMemo: map[uint64]uint64{}, stands: map[string]word{}, standOf: map[standKey]word{},
-		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{}, toured: map[int32]bool{},
+		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{},
 		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, jointKey: map[jointKey]int32{},
 		maskKey: map[wordKey]int32{}, testKey: map[wordKey]wordAnswer{}, overKey: map[overKey]int32{},
 		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
+		bothMemo: map[[2]int32]int32{}, calls: newCalls(p),
 		causes: []cause{{-1, -1}}, causeKey: map[cause]int32{}, reached: map[cause]string{},
 		parts: map[string]*classes{}, checked: map[int32]bool{},
 		assigned: map[uint32]bool{}, limit: maxSteps, table: tableName(p.table),
@@ -130,6 +133,10 @@ func (m *machine) causeOf(pos int32, opIndex int) int32 {
 
 // reach notes that some packet reaches an expression that is not modelled.
 func (m *machine) reach(pos int32, opIndex int, why string) {
+	if m.calls.now != nil { // for services that may not come here
+		m.calls.now.bad = true
+		return
+	}
 	c := cause{pos, int32(opIndex)}
 	if _, ok := m.reached[c]; !ok {
 		m.reached[c] = why

@@ -18,21 +18,27 @@ const (
 
 // node is one node of the decision diagram.
 type node struct {
-	kind  nodeKind
-	res   int32 // of a leaf
-	ask   need  // of a split
+	kind    nodeKind
+	res     int32   // of a leaf
+	ask     need    // of a split
+	parts   []int32 // of a union or a mask
+	svc     int32   // of a mask
+	*branch         // of a split: most nodes are none, and a ruleset has many
+}
+
+// branch is where a split goes on.
+type branch struct {
 	st    state
 	facts []fact
-	kids  *kids
-	parts []int32 // of a union or a mask
-	svc   int32   // of a mask
+	kids  kids
 }
 
 // exit is one way out of a rule: a state, or the end.
 type exit struct {
-	st     state
-	final  bool
-	accept bool
+	st       state
+	final    bool
+	accept   bool
+	returned bool // from a call that is explored
 }
 
 // build returns the node for a state that is about to run a rule, given some
@@ -52,6 +58,14 @@ func (m *machine) build(st state, facts []fact) int32 {
 				}
 				trail = append(trail, st)
 			}
+			if exits, ok := m.returned(&st); ok {
+				if len(exits) == 1 {
+					st = exits[0].st
+					continue
+				}
+				id = m.join(exits)
+				break
+			}
 		}
 		exits, ok := m.execute(&st, facts)
 		if !ok && m.run.need.axis == axisPair && facts == nil {
@@ -59,7 +73,7 @@ func (m *machine) build(st state, facts []fact) int32 {
 			break
 		}
 		if !ok {
-			id = m.add(node{kind: nodeSplit, ask: *m.run.need, st: st, facts: facts, kids: &kids{}})
+			id = m.add(node{kind: nodeSplit, ask: *m.run.need, branch: &branch{st: st, facts: facts}})
 			break
 		}
 		if len(exits) == 1 && !exits[0].final {
@@ -87,7 +101,7 @@ func (m *machine) hub(st state) int32 {
 		if exits, ok := m.execute(&st, nil); ok { // cannot be: no service is asked before a pair
 			n = m.join(exits)
 		} else {
-			n = m.add(node{kind: nodeSplit, ask: *m.run.need, st: st, kids: &kids{}})
+			n = m.add(node{kind: nodeSplit, ask: *m.run.need, branch: &branch{st: st}})
 		}
 		m.hubs[st] = n
 	}
@@ -103,8 +117,7 @@ func (m *machine) mask(svc, n int32) int32 {
 	case nd.kind == nodeSplit && nd.st.svc == svc:
 		return n
 	case nd.kind == nodeMask:
-		both := m.svc.id(m.svc.sets[svc].Intersect(m.svc.sets[nd.svc]))
-		return m.mask(both, nd.parts[0])
+		return m.mask(m.both(svc, nd.svc), nd.parts[0])
 	}
 	if len(m.svc.sets[svc]) == 0 {
 		return m.leaf(m.results.none)
@@ -136,11 +149,11 @@ func (m *machine) cut(svc, res int32) int32 {
 		}
 		out = r.vector(v)
 	} else {
-		set, x := m.svc.sets[svc], r.list[res]
+		x := r.list[res]
 		y := result{
-			accept: m.svc.id(m.svc.sets[x.accept].Intersect(set)),
-			drop:   m.svc.id(m.svc.sets[x.drop].Intersect(set)),
-			bare:   m.svc.id(m.svc.sets[x.bare].Intersect(set)),
+			accept: m.both(svc, x.accept),
+			drop:   m.both(svc, x.drop),
+			bare:   m.both(svc, x.bare),
 			open:   r.openSet(m.cutOpen(r.opens[x.open], svc)),
 		}
 		if y.accept != 0 || y.open != 0 {
@@ -248,9 +261,9 @@ func (m *machine) kid(n int32, val int32) int32 {
 		return k
 	}
 	facts := append(slices.Clone(nd.facts), fact{nd.ask, val})
-	kids := nd.kids
-	k := m.build(nd.st, facts) // may move m.nodes
-	kids.put(val, k)
+	b := nd.branch
+	k := m.build(b.st, facts) // may move m.nodes
+	b.kids.put(val, k)
 	return k
 }
 
@@ -447,7 +460,11 @@ func (m *machine) transfer(st *state, o *outcome) exit {
 		}
 		if code == codeJump {
 			// The kernel gives up on a jump too deep (nft_do_chain warns and drops).
-			if m.frames.depth(st.stack) >= jumpStack {
+			depth := m.frames.depth(st.stack)
+			if x := m.calls.now; x != nil {
+				x.deepest = max(x.deepest, depth)
+			}
+			if depth >= jumpStack {
 				m.reach(st.pos, -1, "jumps nest too deep")
 				return exit{st: next, final: true}
 			}
@@ -478,6 +495,9 @@ func (m *machine) leave(st *state, o *outcome) exit {
 		next.pos, next.stack = f.ret, f.parent
 		return exit{st: next}
 	}
+	if f.parent == callFrame {
+		return exit{st: next, returned: true}
+	}
 	if m.prog.steps[f.step].drop {
 		return exit{st: next, final: true}
 	}
@@ -486,6 +506,10 @@ func (m *machine) leave(st *state, o *outcome) exit {
 
 // accepted goes on with the next base chain of the path.
 func (m *machine) accepted(next state) exit {
+	if m.calls.now != nil { // what follows is not the call's
+		m.calls.now.bad = true
+		return exit{st: next, final: true}
+	}
 	f := m.frames.list[next.stack]
 	if m.prog.steps[f.step].last {
 		return exit{st: next, final: true, accept: true}

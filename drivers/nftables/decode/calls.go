@@ -1,0 +1,258 @@
+package decode
+
+import (
+	"golang.org/x/sys/unix"
+
+	"bulkhead/pkg/packet"
+)
+
+// A chain that is jumped to is a function of little: what services of a ruleset are
+// given which verdict does not depend on what connection tracking says of the
+// packet, nor on where the chain returns to. It is executed once for all services
+// and for what it reads, and every state that comes to it takes its own services
+// out of what was found. Without that, each of a dozen situations would execute
+// every ruleset of every table again.
+//
+// Only what is known for certain is kept: chains that ask for a fact, that end a
+// packet's way, that reach what is not modelled or whose outcome cannot be known
+// are executed step by step for each state, as if this were not here.
+
+// callKey is a chain and what it may read.
+type callKey struct {
+	chain                int32
+	mark, prio, ctmark   word
+	ct                   tracked
+	dom                  uint8
+	swap, turned, before bool
+}
+
+// call is what a chain does before it returns.
+type call struct {
+	ok      bool
+	deepest int // jumps are made from up to so many frames above the call's; -1 if none
+	outs    []callOut
+}
+
+// callOut is some services that return, and the words that they carry then.
+type callOut struct {
+	svc        int32
+	mark, prio word
+}
+
+// calls remembers them.
+type calls struct {
+	known  map[callKey]*call
+	fit    []fitness // by chain
+	misses []int     // by chain: calls that were of no use, before the first of use
+	now    *exploring
+}
+
+// exploring is a call that is being executed.
+type exploring struct {
+	bad     bool // it cannot be kept
+	deepest int
+}
+
+type fitness uint8
+
+const (
+	fitUnknown fitness = iota
+	fitNo
+	fitYes
+)
+
+// keepWord stands for a word that a chain does not read: it returns as it came.
+const keepWord word = 1 << 35
+
+// callFrame is the parent of the frame at which a call that is explored returns.
+const callFrame = -2
+
+// maxCall bounds the rules executed for one call, and callTrial is how many calls
+// of a chain may be of no use before the chain is always executed step by step.
+const (
+	maxCall   = 1 << 12
+	callTrial = 16
+)
+
+func newCalls(p *program) calls {
+	return calls{known: map[callKey]*call{}, fit: make([]fitness, len(p.chains)), misses: make([]int, len(p.chains))}
+}
+
+// returned gives the states that come out of a chain that a state is about to
+// enter. ok is not set if the chain has to be executed.
+func (m *machine) returned(st *state) (exits []exit, ok bool) {
+	f := m.frames.list[st.stack]
+	if f.parent < 0 || !m.prog.begins(st.pos) {
+		return nil, false
+	}
+	ch := m.prog.chainAt[st.pos]
+	if !m.fit(ch) {
+		return nil, false
+	}
+	c := m.callOf(st, ch)
+	// The kernel gives up on a jump too deep; where that is, the states must tell.
+	if !c.ok || c.deepest >= 0 && m.frames.depth(st.stack)+c.deepest >= jumpStack {
+		return nil, false
+	}
+	for _, o := range c.outs {
+		next := *st
+		if next.svc = m.both(st.svc, o.svc); next.svc == 0 {
+			continue
+		}
+		next.pos, next.stack = f.ret, f.parent
+		if o.mark != keepWord {
+			next.env.mark = o.mark
+		}
+		if o.prio != keepWord {
+			next.env.prio = o.prio
+		}
+		exits = append(exits, exit{st: next})
+	}
+	return exits, len(exits) > 0
+}
+
+// callOf executes a chain for what it reads of a state, once.
+func (m *machine) callOf(st *state, ch int32) *call {
+	reads := m.live.flows[st.pos].gen
+	key := callKey{chain: ch, mark: keepWord, prio: keepWord, ctmark: keepWord, dom: st.dom, swap: st.swap}
+	if reads&liveMark != 0 {
+		key.mark = st.env.mark
+	}
+	if reads&livePrio != 0 {
+		key.prio = st.env.prio
+	}
+	if reads&(liveCtMark|liveCtState|liveCtEntry) != 0 {
+		key.ct, key.turned = alikeCt(st.env.ct, reads), st.turned
+		key.before = m.prog.steps[m.frames.list[st.stack].step].before
+	}
+	if reads&liveCtMark != 0 {
+		key.ctmark = st.env.ctmark
+	}
+	c, ok := m.calls.known[key]
+	if !ok {
+		c = m.explore(key, st)
+		m.calls.known[key] = c
+		switch {
+		case c.ok:
+			m.calls.misses[ch] = -1
+		case m.calls.misses[ch] >= 0:
+			if m.calls.misses[ch]++; m.calls.misses[ch] > callTrial {
+				m.calls.fit[ch] = fitNo
+			}
+		}
+	}
+	return c
+}
+
+// explore executes a chain until all services have returned.
+func (m *machine) explore(key callKey, st *state) *call {
+	all := m.svc.id(packet.AllServices())
+	first := state{
+		env: env{mark: key.mark, prio: key.prio, ctmark: key.ctmark, assigned: keepWord, ct: key.ct},
+		pos: st.pos, stack: m.frames.id(frame{callFrame, -1, m.frames.list[st.stack].step}),
+		svc: all, root: all, dom: st.dom, swap: st.swap, turned: st.turned,
+	}
+	x := &exploring{deepest: -1}
+	m.calls.now = x
+	defer func() { m.calls.now = nil }()
+	var outs []callOut
+	work := []state{first}
+	for n := 0; len(work) > 0; n++ {
+		at := m.skip(work[len(work)-1])
+		work = work[:len(work)-1]
+		exits, ok := m.execute(&at, nil)
+		if !ok || x.bad || m.full || n > maxCall {
+			return &call{}
+		}
+		for _, e := range exits {
+			switch {
+			case e.final || e.st.cause != 0:
+				return &call{}
+			case e.returned:
+				outs = m.addOut(outs, callOut{e.st.svc, e.st.env.mark, e.st.env.prio})
+			default:
+				work = append(work, e.st)
+			}
+		}
+	}
+	total := 0
+	for _, o := range outs {
+		total += count(m.svc.sets[o.svc])
+	}
+	if total != count(packet.AllServices()) {
+		return &call{} // every service returns, and in one way
+	}
+	return &call{ok: true, deepest: x.deepest, outs: outs}
+}
+
+// addOut puts services that return alike together.
+func (m *machine) addOut(outs []callOut, o callOut) []callOut {
+	for i := range outs {
+		if outs[i].mark == o.mark && outs[i].prio == o.prio {
+			outs[i].svc = m.svc.id(m.svc.sets[outs[i].svc].Union(m.svc.sets[o.svc]))
+			return outs
+		}
+	}
+	return append(outs, o)
+}
+
+// both numbers the services that are in two sets.
+func (m *machine) both(a, b int32) int32 {
+	if a == b {
+		return a
+	}
+	key := [2]int32{min(a, b), max(a, b)}
+	id, ok := m.bothMemo[key]
+	if !ok {
+		id = m.svc.id(m.svc.sets[a].Intersect(m.svc.sets[b]))
+		m.bothMemo[key] = id
+	}
+	return id
+}
+
+// fit reports whether what a chain does depends on nothing but what is in a call's
+// key, and changes nothing but the mark and the priority.
+func (m *machine) fit(ch int32) bool {
+	if m.calls.fit[ch] == fitUnknown {
+		m.calls.fit[ch] = fitNo // a chain that leads back to itself
+		if m.fits(ch) {
+			m.calls.fit[ch] = fitYes
+		}
+	}
+	return m.calls.fit[ch] == fitYes
+}
+
+func (m *machine) fits(ch int32) bool {
+	c := &m.prog.chains[ch]
+	if c.src.Hook != nil || m.prog.loops[c.name] {
+		return false
+	}
+	for i := range c.rules {
+		for k := range c.rules[i].ops {
+			if o := &c.rules[i].ops[k]; !callable(o) {
+				return false
+			}
+		}
+		for _, v := range m.prog.targets(&c.rules[i]) {
+			j, ok := m.prog.byName[v.Chain]
+			if (v.Code == codeJump || v.Code == codeGoto) && (!ok || !m.fit(int32(j))) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func callable(o *op) bool {
+	switch o.code {
+	case opNop, opImmediate, opCmp, opRange, opBitwise, opByteorder, opPayload, opCtLoad, opLookup, opMaybe, opLoadAny, opReject, opMetaSet:
+		return true
+	case opMetaLoad:
+		switch o.key { // what these give depends on the hook
+		case unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME, unix.NFT_META_IIF, unix.NFT_META_OIF:
+			return false
+		}
+		return true
+	}
+	return false
+}

@@ -49,16 +49,19 @@ type calls struct {
 
 // exploring is a call that is being executed.
 type exploring struct {
+	outer   *exploring
 	bad     bool // it cannot be kept
 	deepest int
 }
 
+// fitness says whether a chain can be called, and what that depends on.
 type fitness uint8
 
 const (
-	fitUnknown fitness = iota
-	fitNo
-	fitYes
+	fitKnown  fitness = 1 << iota // it was looked at
+	fitYes                        // it can be called
+	fitFamily                     // it looks at the family
+	fitSide                       // it looks at the header, which has two sides
 )
 
 // keepWord stands for a word that a chain does not read: it returns as it came.
@@ -82,31 +85,43 @@ func newCalls(p *program) calls {
 // enter. ok is not set if the chain has to be executed.
 func (m *machine) returned(st *state) (exits []exit, ok bool) {
 	f := m.frames.list[st.stack]
-	if f.parent < 0 || !m.prog.begins(st.pos) {
+	if f.parent < 0 && f.parent != callFrame || !m.prog.begins(st.pos) {
 		return nil, false
 	}
 	ch := m.prog.chainAt[st.pos]
-	if !m.fit(ch) {
+	if m.fit(ch) == 0 {
 		return nil, false
 	}
 	c := m.callOf(st, ch)
-	// The kernel gives up on a jump too deep; where that is, the states must tell.
-	if !c.ok || c.deepest >= 0 && m.frames.depth(st.stack)+c.deepest >= jumpStack {
+	if !c.ok {
 		return nil, false
+	}
+	if c.deepest >= 0 {
+		// The kernel gives up on a jump too deep; where that is, the states must tell.
+		deepest := m.frames.depth(st.stack) + c.deepest
+		if deepest >= jumpStack {
+			return nil, false
+		}
+		if x := m.calls.now; x != nil {
+			x.deepest = max(x.deepest, deepest)
+		}
 	}
 	for _, o := range c.outs {
 		next := *st
 		if next.svc = m.both(st.svc, o.svc); next.svc == 0 {
 			continue
 		}
-		next.pos, next.stack = f.ret, f.parent
+		back := f.parent == callFrame
+		if !back {
+			next.pos, next.stack = f.ret, f.parent
+		}
 		if o.mark != keepWord {
 			next.env.mark = o.mark
 		}
 		if o.prio != keepWord {
 			next.env.prio = o.prio
 		}
-		exits = append(exits, exit{st: next})
+		exits = append(exits, exit{st: next, returned: back})
 	}
 	return exits, len(exits) > 0
 }
@@ -114,7 +129,13 @@ func (m *machine) returned(st *state) (exits []exit, ok bool) {
 // callOf executes a chain for what it reads of a state, once.
 func (m *machine) callOf(st *state, ch int32) *call {
 	reads := m.live.flows[st.pos].gen
-	key := callKey{chain: ch, mark: keepWord, prio: keepWord, ctmark: keepWord, dom: st.dom, swap: st.swap}
+	key := callKey{chain: ch, mark: keepWord, prio: keepWord, ctmark: keepWord}
+	if m.calls.fit[ch]&fitFamily != 0 {
+		key.dom = st.dom
+	}
+	if m.calls.fit[ch]&fitSide != 0 {
+		key.swap = st.swap
+	}
 	if reads&liveMark != 0 {
 		key.mark = st.env.mark
 	}
@@ -137,7 +158,7 @@ func (m *machine) callOf(st *state, ch int32) *call {
 			m.calls.misses[ch] = -1
 		case m.calls.misses[ch] >= 0:
 			if m.calls.misses[ch]++; m.calls.misses[ch] > callTrial {
-				m.calls.fit[ch] = fitNo
+				m.calls.fit[ch] = fitKnown
 			}
 		}
 	}
@@ -150,17 +171,27 @@ func (m *machine) explore(key callKey, st *state) *call {
 	first := state{
 		env: env{mark: key.mark, prio: key.prio, ctmark: key.ctmark, assigned: keepWord, ct: key.ct},
 		pos: st.pos, stack: m.frames.id(frame{callFrame, -1, m.frames.list[st.stack].step}),
-		svc: all, root: all, dom: st.dom, swap: st.swap, turned: st.turned,
+		svc: all, root: all, dom: key.dom, swap: key.swap, turned: key.turned,
 	}
 	x := &exploring{deepest: -1}
-	m.calls.now = x
-	defer func() { m.calls.now = nil }()
+	m.calls.now, x.outer = x, m.calls.now
+	defer func() { m.calls.now = x.outer }()
 	var outs []callOut
 	work := []state{first}
 	for n := 0; len(work) > 0; n++ {
 		at := m.skip(work[len(work)-1])
 		work = work[:len(work)-1]
-		exits, ok := m.execute(&at, nil)
+		exits, ok := []exit(nil), false
+		// A chain that is called in its turn for all services is the same for others. If
+		// it is no use, neither is this.
+		if n > 0 && at.svc == all {
+			if exits, ok = m.returned(&at); !ok && m.tried(&at) {
+				return &call{}
+			}
+		}
+		if !ok {
+			exits, ok = m.execute(&at, nil)
+		}
 		if !ok || x.bad || m.full || n > maxCall {
 			return &call{}
 		}
@@ -210,49 +241,85 @@ func (m *machine) both(a, b int32) int32 {
 	return id
 }
 
-// fit reports whether what a chain does depends on nothing but what is in a call's
-// key, and changes nothing but the mark and the priority.
-func (m *machine) fit(ch int32) bool {
-	if m.calls.fit[ch] == fitUnknown {
-		m.calls.fit[ch] = fitNo // a chain that leads back to itself
-		if m.fits(ch) {
-			m.calls.fit[ch] = fitYes
-		}
-	}
-	return m.calls.fit[ch] == fitYes
+// tried reports whether a state is at the beginning of a chain that was called in
+// vain.
+func (m *machine) tried(st *state) bool {
+	f := m.frames.list[st.stack]
+	return (f.parent >= 0 || f.parent == callFrame) && m.prog.begins(st.pos) && m.fit(m.prog.chainAt[st.pos]) != 0
 }
 
-func (m *machine) fits(ch int32) bool {
+// fit tells whether what a chain does depends on nothing but what is in a call's
+// key, and changes nothing but the mark and the priority. It is 0 if not.
+func (m *machine) fit(ch int32) fitness {
+	if m.calls.fit[ch]&fitKnown == 0 {
+		m.calls.fit[ch] = fitKnown // a chain that leads back to itself
+		m.calls.fit[ch] = m.fits(ch) | fitKnown
+	}
+	if f := m.calls.fit[ch]; f&fitYes != 0 {
+		return f
+	}
+	return 0
+}
+
+func (m *machine) fits(ch int32) fitness {
 	c := &m.prog.chains[ch]
 	if c.src.Hook != nil || m.prog.loops[c.name] {
-		return false
+		return 0
 	}
+	out := fitYes
 	for i := range c.rules {
+		if c.rules[i].only != 0 {
+			out |= fitFamily
+		}
 		for k := range c.rules[i].ops {
-			if o := &c.rules[i].ops[k]; !callable(o) {
-				return false
+			f := callable(&c.rules[i].ops[k])
+			if f == 0 {
+				return 0
 			}
+			out |= f
 		}
 		for _, v := range m.prog.targets(&c.rules[i]) {
-			j, ok := m.prog.byName[v.Chain]
-			if (v.Code == codeJump || v.Code == codeGoto) && (!ok || !m.fit(int32(j))) {
-				return false
+			if v.Code != codeJump && v.Code != codeGoto {
+				continue
 			}
+			j, ok := m.prog.byName[v.Chain]
+			if !ok {
+				return 0
+			}
+			f := m.fit(int32(j))
+			if f == 0 {
+				return 0
+			}
+			out |= f
 		}
 	}
-	return true
+	return out
 }
 
-func callable(o *op) bool {
+// callable tells the same of an expression.
+func callable(o *op) fitness {
 	switch o.code {
-	case opNop, opImmediate, opCmp, opRange, opBitwise, opByteorder, opPayload, opCtLoad, opLookup, opMaybe, opLoadAny, opReject, opMetaSet:
-		return true
-	case opMetaLoad:
-		switch o.key { // what these give depends on the hook
-		case unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME, unix.NFT_META_IIF, unix.NFT_META_OIF:
-			return false
+	case opNop, opImmediate, opCmp, opRange, opBitwise, opByteorder, opLookup, opMaybe, opLoadAny, opReject, opMetaSet:
+		return fitYes
+	case opPayload:
+		if o.base == unix.NFT_PAYLOAD_TRANSPORT_HEADER {
+			return fitYes | fitSide
 		}
-		return true
+		return fitYes | fitSide | fitFamily
+	case opCtLoad:
+		if o.key == unix.NFT_CT_STATE || o.key == unix.NFT_CT_DIRECTION || o.key == unix.NFT_CT_MARK ||
+			o.key == unix.NFT_CT_PROTO_SRC || o.key == unix.NFT_CT_PROTO_DST {
+			return fitYes
+		}
+		return fitYes | fitFamily
+	case opMetaLoad:
+		switch o.key {
+		case unix.NFT_META_MARK, unix.NFT_META_PRIORITY, unix.NFT_META_L4PROTO:
+			return fitYes
+		case unix.NFT_META_IIFNAME, unix.NFT_META_OIFNAME, unix.NFT_META_IIF, unix.NFT_META_OIF:
+			return 0 // what these give depends on the hook
+		}
+		return fitYes | fitFamily
 	}
-	return false
+	return 0
 }

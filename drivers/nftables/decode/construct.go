@@ -95,9 +95,29 @@ type construct struct {
 	starts []u128
 	vals   []int32
 	n      int32 // values are 0 to n-1
+	// A function of another construct has its runs drawn only if somebody asks: there
+	// are many, and each would be as long as a map of all addresses.
+	of *construct
+	by []int32 // value of of -> value
+}
+
+// draw makes the runs of a function of another construct.
+func (c *construct) draw() *construct {
+	if c.of == nil || c.starts != nil {
+		return c
+	}
+	of := c.of.draw()
+	c.starts, c.vals = append(c.starts, of.starts[0]), append(c.vals, c.by[of.vals[0]])
+	for i, at := range of.starts[1:] {
+		c.push(at, c.by[of.vals[i+1]])
+	}
+	return c
 }
 
 func (c *construct) at(k u128) int32 {
+	if c.of != nil {
+		return c.by[c.of.at(k)]
+	}
 	i, found := slices.BinarySearchFunc(c.starts, k, u128.cmp)
 	if !found {
 		i--

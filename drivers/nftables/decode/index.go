@@ -143,8 +143,10 @@ type index struct {
 	a, b           int32 // constructs, by number; -1 if there is none
 	aLists, bLists [][]int32
 	buckets        map[bucket][]int32
-	wild           []int32 // elements whose known part is no single value
-	partA, partB   []int32 // of each element
+	wild           []int32    // elements whose known part is no single value
+	partA, partB   []int32    // of each element
+	boxes          []protoNum // what services an element's key allows, once asked for
+	boxed          []bool
 }
 
 type bucket struct {

@@ -36,7 +36,7 @@ type side struct {
 // pairOf recognises a key that is made of a word of the source, a word of the
 // destination and known bytes.
 func (r *run) pairOf(s *set, key []sym) (id int32, ok bool) {
-	if s.exact == nil {
+	if !s.exact {
 		return 0, false
 	}
 	var sides [2]side

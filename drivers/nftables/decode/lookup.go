@@ -162,10 +162,10 @@ func (r *run) havoc(t *track, at int, s *set) {
 
 // find lists what a key may match.
 func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
-	if s.exact != nil {
+	if s.exact {
 		var buf [regBytes]byte
 		if b, ok := known(key, buf[:0]); ok {
-			if i, hit := s.exact[string(b)]; hit {
+			if i, hit := s.holds(b); hit {
 				e := &s.elems[i]
 				return []match{{t.svc, e, true, e.opaque}}, true
 			}
@@ -182,8 +182,8 @@ func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
 	if !ok {
 		return nil, false
 	}
-	if known, all := known(key, nil); all && s.exact != nil {
-		if i, hit := s.exact[string(known)]; hit {
+	if known, all := known(key, nil); all && s.exact {
+		if i, hit := s.holds(known); hit {
 			e := &s.elems[i]
 			return []match{{t.svc, e, true, e.opaque}}, true
 		}
@@ -257,7 +257,7 @@ func (r *run) test(t *track, s *set, ix *index, class iface, cands []int32) ([]m
 	// told apart for nothing.
 	var svcs []packet.Services
 	cands = slices.DeleteFunc(cands, func(i int32) bool {
-		svc := r.servicesOf(ix, &s.elems[i]).within(t.svc)
+		svc := r.m.boxOf(ix, s, i).within(t.svc)
 		if len(svc) > 0 {
 			svcs = append(svcs, svc)
 		}
@@ -288,8 +288,19 @@ func (r *run) test(t *track, s *set, ix *index, class iface, cands []int32) ([]m
 	return out, true
 }
 
-// servicesOf is the services that an element's key allows.
-func (r *run) servicesOf(ix *index, e *element) protoNum {
+// boxOf remembers boxed.
+func (m *machine) boxOf(ix *index, s *set, i int32) protoNum {
+	if ix.boxes == nil {
+		ix.boxes, ix.boxed = make([]protoNum, len(s.elems)), make([]bool, len(s.elems))
+	}
+	if !ix.boxed[i] {
+		ix.boxes[i], ix.boxed[i] = m.boxed(ix, &s.elems[i]), true
+	}
+	return ix.boxes[i]
+}
+
+// boxed is the services that an element's key allows.
+func (m *machine) boxed(ix *index, e *element) protoNum {
 	box := anyService()
 	for _, g := range ix.segs {
 		lo, hi := e.lo[g.off:g.off+g.n], e.hi[g.off:g.off+g.n]
@@ -297,7 +308,7 @@ func (r *run) servicesOf(ix *index, e *element) protoNum {
 		case 'p':
 			box = box.and(protoNum{uint32(lo[0]), uint32(hi[0]), nil})
 		case 'n':
-			box = box.and(protoNum{0, 255, r.m.numsBetween(g.desc, lo, hi)})
+			box = box.and(protoNum{0, 255, m.numsBetween(g.desc, lo, hi)})
 		}
 	}
 	return box
@@ -396,6 +407,11 @@ func (m *machine) numsBetween(desc string, lo, hi []byte) []packet.Span {
 	if v, ok := m.numRanges[key]; ok {
 		return v
 	}
+	if string(lo) == string(hi) {
+		v := numsEqual(desc, lo)
+		m.numRanges[key] = v
+		return v
+	}
 	buf := make([]byte, len(desc))
 	v := sweep(0xffff, func(n uint32) bool {
 		for i := range buf {
@@ -405,6 +421,30 @@ func (m *machine) numsBetween(desc string, lo, hi []byte) []packet.Span {
 	})
 	m.numRanges[key] = v
 	return v
+}
+
+// numsEqual collects the numbers whose bytes are those of a key. Each byte is told
+// by the high or by the low byte of the number.
+func numsEqual(desc string, key []byte) []packet.Span {
+	holds := func(n uint32, low bool) bool {
+		for i := range key {
+			if (desc[i] == 1) == low && numByte(desc[i], n) != key[i] {
+				return false
+			}
+		}
+		return true
+	}
+	lows := sweep(0xff, func(n uint32) bool { return holds(n, true) })
+	highs := sweep(0xff, func(n uint32) bool { return holds(n<<8, false) })
+	var out []packet.Span
+	for _, h := range highs {
+		for n := h.Lo; n <= h.Hi; n++ {
+			for _, l := range lows {
+				out = append(out, packet.Span{Lo: n<<8 | l.Lo, Hi: n<<8 | l.Hi})
+			}
+		}
+	}
+	return packet.Spans(out)
 }
 
 func span16(lo, hi uint32) []packet.Span {

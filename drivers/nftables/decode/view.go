@@ -155,7 +155,7 @@ func (m *machine) partition(dom uint8, cons []int32) *classes {
 	}
 	list := make([]*construct, len(cons))
 	for i, id := range cons {
-		list[i] = m.cons[id]
+		list[i] = m.cons[id].draw()
 	}
 	c := partition(dom, list)
 	m.parts[key] = c

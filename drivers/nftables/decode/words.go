@@ -83,20 +83,24 @@ func (m *machine) maskedCon(con int32, and, xor uint32) int32 {
 		return id
 	}
 	words := m.conWords[con]
-	id := m.wordCon(fmt.Sprintf("masked %d %x %x", con, and, xor), func(push func(u128, uint32)) uint8 {
-		c := m.cons[con]
-		for i, at := range c.starts {
-			push(at, words[c.vals[i]]&and^xor)
+	index := map[uint32]int32{}
+	var out []uint32
+	c := m.cons[con]
+	masked := &construct{dom: c.dom, of: c, by: make([]int32, len(words))}
+	for i, w := range words {
+		v, ok := index[w&and^xor]
+		if !ok {
+			v = int32(len(out))
+			index[w&and^xor] = v
+			out = append(out, w&and^xor)
 		}
-		return c.dom
-	})
-	if _, ok := m.derived[id]; !ok {
-		index := map[uint32]int32{}
-		for v, w := range m.conWords[id] {
-			index[w] = int32(v)
-		}
-		m.derive(id, con, func(v int) int32 { return index[words[v]&and^xor] })
+		masked.by[i] = v
 	}
+	masked.n = int32(len(out))
+	id := int32(len(m.cons))
+	m.cons = append(m.cons, masked)
+	m.conWords[id] = out
+	m.derive(id, con, func(v int) int32 { return masked.by[v] })
 	m.maskKey[key] = id
 	return id
 }
@@ -159,27 +163,16 @@ func (m *machine) newWordTest(con int32, mask, val uint32) (test int32, always, 
 	if yes == 0 || yes == len(words) {
 		return -1, yes > 0, true
 	}
-	holds := func(v int) int32 {
-		if words[v]&mask == val {
-			return 1
+	c := m.cons[con]
+	out := &construct{dom: c.dom, n: 2, of: c, by: make([]int32, len(words))}
+	for i, w := range words {
+		if w&mask == val {
+			out.by[i] = 1
 		}
-		return 0
 	}
-	test = m.construct(fmt.Sprintf("test %d %x %x", con, mask, val), func() *construct {
-		c := m.cons[con]
-		out := &construct{dom: c.dom, n: 2}
-		for i, at := range c.starts {
-			if v := holds(int(c.vals[i])); i == 0 {
-				out.starts, out.vals = append(out.starts, at), append(out.vals, v)
-			} else {
-				out.push(at, v)
-			}
-		}
-		return out
-	})
-	if _, ok := m.derived[test]; !ok {
-		m.derive(test, con, holds)
-	}
+	test = int32(len(m.cons))
+	m.cons = append(m.cons, out)
+	m.derive(test, con, func(v int) int32 { return out.by[v] })
 	return test, false, false
 }
 
@@ -282,7 +275,7 @@ func (m *machine) overlaid(s *set, dom uint8, base int32, old uint32) (int32, bo
 		below := &construct{starts: []u128{{}}, vals: []int32{0}}
 		words := []uint32{old}
 		if base >= 0 {
-			below, words = m.cons[base], m.conWords[base]
+			below, words = m.cons[base].draw(), m.conWords[base]
 		}
 		at, b := u128{}, 0 // where the line has been written up to, and the run below there
 		fill := func(to u128, all bool) {

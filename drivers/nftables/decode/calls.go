@@ -51,6 +51,9 @@ type calls struct {
 type exploring struct {
 	outer   *exploring
 	bad     bool // it cannot be kept
+	ends    bool // it goes on to the verdict; see tails
+	mark    uint32
+	asks    []question
 	deepest int
 }
 
@@ -174,9 +177,25 @@ func (m *machine) explore(key callKey, st *state) *call {
 		svc: all, root: all, dom: key.dom, swap: key.swap, turned: key.turned,
 	}
 	x := &exploring{deepest: -1}
+	exits, ok := m.follow(first, x)
+	if !ok {
+		return &call{}
+	}
+	c := &call{ok: true, deepest: x.deepest}
+	for _, e := range exits {
+		c.outs = m.addOut(c.outs, callOut{e.st.svc, e.st.env.mark, e.st.env.prio})
+	}
+	return c
+}
+
+// follow executes a state, of all services, until all have come to an end: they
+// return from the call that it is in, or have their verdict. It returns false if not
+// all do for certain, and each in one way.
+func (m *machine) follow(first state, x *exploring) ([]exit, bool) {
 	m.calls.now, x.outer = x, m.calls.now
 	defer func() { m.calls.now = x.outer }()
-	var outs []callOut
+	var outs []exit
+	total := 0
 	work := []state{first}
 	for n := 0; len(work) > 0; n++ {
 		at := m.skip(work[len(work)-1])
@@ -184,36 +203,30 @@ func (m *machine) explore(key callKey, st *state) *call {
 		exits, ok := []exit(nil), false
 		// A chain that is called in its turn for all services is the same for others. If
 		// it is no use, neither is this.
-		if n > 0 && at.svc == all {
+		if n > 0 && at.svc == first.svc && !x.ends {
 			if exits, ok = m.returned(&at); !ok && m.tried(&at) {
-				return &call{}
+				return nil, false
 			}
 		}
 		if !ok {
 			exits, ok = m.execute(&at, nil)
 		}
 		if !ok || x.bad || m.full || n > maxCall {
-			return &call{}
+			return nil, false
 		}
 		for _, e := range exits {
 			switch {
-			case e.final || e.st.cause != 0:
-				return &call{}
-			case e.returned:
-				outs = m.addOut(outs, callOut{e.st.svc, e.st.env.mark, e.st.env.prio})
+			case e.st.cause != 0 || e.final != x.ends && (e.final || e.returned):
+				return nil, false
+			case e.final || e.returned:
+				total += count(m.svc.sets[e.st.svc])
+				outs = append(outs, e)
 			default:
 				work = append(work, e.st)
 			}
 		}
 	}
-	total := 0
-	for _, o := range outs {
-		total += count(m.svc.sets[o.svc])
-	}
-	if total != count(packet.AllServices()) {
-		return &call{} // every service returns, and in one way
-	}
-	return &call{ok: true, deepest: x.deepest, outs: outs}
+	return outs, total == count(packet.AllServices())
 }
 
 // addOut puts services that return alike together.

@@ -52,6 +52,9 @@ func (r *run) pairOf(s *set, key []sym) (id int32, ok bool) {
 			return 0, false
 		}
 		f := r.fnOf(b.kind)
+		if f.axis == axisNamed {
+			return 0, false
+		}
 		x := &sides[f.axis]
 		if !x.used {
 			*x = side{used: true, fn: f, at: [4]int8{-1, -1, -1, -1}}

@@ -175,6 +175,11 @@ func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
 	if len(s.elems) == 0 {
 		return nil, true
 	}
+	if s.exact {
+		if n, ok := r.namedKey(key); ok {
+			return r.findNamed(t, s, n), true
+		}
+	}
 	if id, ok := r.pairOf(s, key); ok {
 		return r.lookUpPair(t, id)
 	}
@@ -436,7 +441,7 @@ func numsEqual(desc string, key []byte) []packet.Span {
 	}
 	lows := sweep(0xff, func(n uint32) bool { return holds(n, true) })
 	highs := sweep(0xff, func(n uint32) bool { return holds(n<<8, false) })
-	var out []packet.Span
+	out := []packet.Span{} // not nil, which is all numbers
 	for _, h := range highs {
 		for n := h.Lo; n <= h.Hi; n++ {
 			for _, l := range lows {
@@ -444,7 +449,7 @@ func numsEqual(desc string, key []byte) []packet.Span {
 			}
 		}
 	}
-	return packet.Spans(out)
+	return append([]packet.Span{}, packet.Spans(out)...)
 }
 
 func span16(lo, hi uint32) []packet.Span {

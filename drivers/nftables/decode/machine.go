@@ -55,6 +55,7 @@ type machine struct {
 	cutMemo  map[[2]int32]int32 // services, result -> result
 	bothMemo map[[2]int32]int32 // services, services -> services
 	calls    calls
+	tails    tails
 
 	causes   []cause
 	causeKey map[cause]int32
@@ -105,7 +106,7 @@ func newMachine(p *program, expired bool) *machine {
 		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, jointKey: map[jointKey]int32{},
 		maskKey: map[wordKey]int32{}, testKey: map[wordKey]wordAnswer{}, overKey: map[overKey]int32{},
 		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
-		bothMemo: map[[2]int32]int32{}, calls: newCalls(p),
+		bothMemo: map[[2]int32]int32{}, calls: newCalls(p), tails: newTails(p),
 		causes: []cause{{-1, -1}}, causeKey: map[cause]int32{}, reached: map[cause]string{},
 		parts: map[string]*classes{}, checked: map[int32]bool{},
 		assigned: map[uint32]bool{}, limit: maxSteps, table: tableName(p.table),

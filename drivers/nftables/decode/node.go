@@ -59,10 +59,6 @@ func (m *machine) build(st state, facts []fact) int32 {
 				trail = append(trail, st)
 			}
 			if exits, ok := m.returned(&st); ok {
-				if len(exits) == 1 {
-					st = exits[0].st
-					continue
-				}
 				id = m.join(exits)
 				break
 			}
@@ -301,6 +297,14 @@ func (m *machine) join(exits []exit) int32 {
 	}
 	for _, e := range exits {
 		n := int32(0)
+		if !e.final {
+			if list, ok := m.finish(e.st); ok {
+				for _, r := range list {
+					res = m.merge(res, r)
+				}
+				continue
+			}
+		}
 		if e.final {
 			n = m.leaf(m.ending(e))
 		} else {
@@ -506,7 +510,7 @@ func (m *machine) leave(st *state, o *outcome) exit {
 
 // accepted goes on with the next base chain of the path.
 func (m *machine) accepted(next state) exit {
-	if m.calls.now != nil { // what follows is not the call's
+	if m.calls.now != nil && !m.calls.now.ends { // what follows is not the call's
 		m.calls.now.bad = true
 		return exit{st: next, final: true}
 	}

@@ -396,6 +396,16 @@ func (r *run) settled(key []sym) ([]sym, bool) {
 			}
 		}
 		f := r.fnOf(k)
+		if f.axis == axisNamed {
+			var b [4]byte
+			binary.NativeEndian.PutUint32(b[:], r.m.reveal(r.m.tails.names[f.con], binary.NativeEndian.Uint32(mask[:])))
+			for j, s := range out {
+				if s.kind == k {
+					out[j] = konst(b[s.idx]&s.and ^ s.xor)
+				}
+			}
+			continue
+		}
 		con := r.m.maskedCon(f.con, binary.NativeEndian.Uint32(mask[:]), 0)
 		words := r.m.conWords[con]
 		v := int32(0)
@@ -428,27 +438,38 @@ func (r *run) settleRegs(t *track, at, n int) bool {
 // wordAt reads a 32-bit register that is stored: a number, a function of an
 // address, or anyWord.
 func (r *run) wordAt(t *track, at int) (word, bool) {
-	first := t.regs[at]
+	if n, ok := r.namedKey(t.regs[at : at+4]); ok {
+		return r.m.nameWord(n), true
+	}
 	if !slices.ContainsFunc(t.regs[at:at+4], sym.fromWord) {
 		return t.regs.word(at), true
 	}
-	var and, xor [4]byte
-	whole := first.fromWord()
-	for i, s := range t.regs[at : at+4] {
-		if s.and != 0 && (s.kind != first.kind || int(s.idx) != i) {
-			whole = false
-		}
-		and[i], xor[i] = s.and, s.xor
-	}
+	k, and, xor, whole := wholeWord(t.regs[at : at+4])
 	if !whole {
 		if !r.settleRegs(t, at, 4) {
 			return 0, false
 		}
 		return t.regs.word(at), true
 	}
-	f := r.fnOf(first.kind)
-	f.con = r.m.maskedCon(f.con, binary.NativeEndian.Uint32(and[:]), binary.NativeEndian.Uint32(xor[:]))
+	f := r.fnOf(k)
+	f.con = r.m.maskedCon(f.con, and, xor)
 	return r.m.fnWord(f), true
+}
+
+// wholeWord recognises four bytes that are those of one function of an address, in
+// their order.
+func wholeWord(key []sym) (k kind, and, xor uint32, ok bool) {
+	var a, x [4]byte
+	for i, s := range key {
+		if s.and != 0 {
+			if !s.fromWord() || ok && s.kind != k || int(s.idx) != i {
+				return 0, 0, 0, false
+			}
+			k, ok = s.kind, true
+		}
+		a[i], x[i] = s.and, s.xor
+	}
+	return k, binary.NativeEndian.Uint32(a[:]), binary.NativeEndian.Uint32(x[:]), ok
 }
 
 // equalWords answers whether the bytes of a key that come out of functions of
@@ -465,7 +486,14 @@ func (r *run) equalWords(key []sym, data []byte) (holds, ok bool) {
 			}
 		}
 		f := r.fnOf(s.kind)
-		test, always, constant := r.m.wordTest(f.con, binary.NativeEndian.Uint32(p.mask[:4]), binary.NativeEndian.Uint32(p.val[:4]))
+		mask, val := binary.NativeEndian.Uint32(p.mask[:4]), binary.NativeEndian.Uint32(p.val[:4])
+		if f.axis == axisNamed {
+			if !r.m.ask(question{naming: r.m.tails.names[f.con], mask: mask, val: val}).holds {
+				return false, true
+			}
+			continue
+		}
+		test, always, constant := r.m.wordTest(f.con, mask, val)
 		if constant {
 			if !always {
 				return false, true

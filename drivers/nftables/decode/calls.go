@@ -45,6 +45,7 @@ type calls struct {
 	fit    []fitness // by chain
 	misses []int     // by chain: calls that were of no use, before the first of use
 	now    *exploring
+	free   []*exploring
 }
 
 // exploring is a call that is being executed.
@@ -54,6 +55,8 @@ type exploring struct {
 	ends    bool // it goes on to the verdict; see tails
 	mark    uint32
 	asks    []question
+	work    []state
+	outs    []exit // good until it is done
 	deepest int
 }
 
@@ -176,7 +179,8 @@ func (m *machine) explore(key callKey, st *state) *call {
 		pos: st.pos, stack: m.frames.id(frame{callFrame, -1, m.frames.list[st.stack].step}),
 		svc: all, root: all, dom: key.dom, swap: key.swap, turned: key.turned,
 	}
-	x := &exploring{deepest: -1}
+	x := m.calls.begin()
+	defer m.calls.done(x)
 	exits, ok := m.follow(first, x)
 	if !ok {
 		return &call{}
@@ -188,15 +192,30 @@ func (m *machine) explore(key callKey, st *state) *call {
 	return c
 }
 
+// begin takes up an exploration. What it works with is used again by later ones, since
+// a large ruleset has tens of thousands.
+func (c *calls) begin() *exploring {
+	x := &exploring{}
+	if n := len(c.free); n > 0 {
+		x, c.free = c.free[n-1], c.free[:n-1]
+	}
+	*x = exploring{outer: c.now, deepest: -1, work: x.work, outs: x.outs}
+	c.now = x
+	return x
+}
+
+func (c *calls) done(x *exploring) {
+	c.now = x.outer
+	c.free = append(c.free, x)
+}
+
 // follow executes a state, of all services, until all have come to an end: they
 // return from the call that it is in, or have their verdict. It returns false if not
 // all do for certain, and each in one way.
 func (m *machine) follow(first state, x *exploring) ([]exit, bool) {
-	m.calls.now, x.outer = x, m.calls.now
-	defer func() { m.calls.now = x.outer }()
-	var outs []exit
+	outs, work := x.outs[:0], append(x.work[:0], first)
+	defer func() { x.outs, x.work = outs, work }()
 	total := 0
-	work := []state{first}
 	for n := 0; len(work) > 0; n++ {
 		at := m.skip(work[len(work)-1])
 		work = work[:len(work)-1]

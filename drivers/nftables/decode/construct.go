@@ -199,11 +199,14 @@ func (c *construct) push(at u128, v int32) {
 }
 
 func listKey(list []int32) string {
-	b := make([]byte, 0, 4*len(list))
+	return string(appendKey(make([]byte, 0, 4*len(list)), list))
+}
+
+func appendKey(b []byte, list []int32) []byte {
 	for _, v := range list {
 		b = append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
 	}
-	return string(b)
+	return b
 }
 
 // classes is a partition of one domain by several constructs.
@@ -216,8 +219,11 @@ type classes struct {
 // partition joins the keys on which all constructs agree. Classes come in the
 // order of their lowest key.
 func partition(dom uint8, cons []*construct) *classes {
-	var cuts []u128
-	cuts = append(cuts, u128{})
+	n := 1
+	for _, c := range cons {
+		n += len(c.starts)
+	}
+	cuts := append(make([]u128, 0, n), u128{})
 	for _, c := range cons {
 		cuts = append(cuts, c.starts[1:]...)
 	}
@@ -227,6 +233,7 @@ func partition(dom uint8, cons []*construct) *classes {
 	index := map[string]int{}
 	pos := make([]int, len(cons))
 	sig := make([]int32, len(cons))
+	var key []byte
 	for i, at := range cuts {
 		for k, c := range cons {
 			for pos[k]+1 < len(c.starts) && c.starts[pos[k]+1].cmp(at) <= 0 {
@@ -238,11 +245,11 @@ func partition(dom uint8, cons []*construct) *classes {
 		if i+1 < len(cuts) {
 			end = cuts[i+1].prev()
 		}
-		key := listKey(sig)
-		n, ok := index[key]
+		key = appendKey(key[:0], sig)
+		n, ok := index[string(key)]
 		if !ok {
 			n = len(out.runs)
-			index[key] = n
+			index[string(key)] = n
 			out.runs = append(out.runs, nil)
 			for k := range cons {
 				out.vals[k] = append(out.vals[k], sig[k])

@@ -46,17 +46,23 @@ type exit struct {
 // beginning of a chain, where ways meet: remembering each step on the way between
 // them would take more memory than all else.
 func (m *machine) build(st state, facts []fact) int32 {
+	var first state // of the trail; most have no other
 	var trail []state
 	var id int32
+	begun := false
 	for {
 		if facts == nil {
 			st = m.wipe(m.skip(st))
-			if len(trail) == 0 || m.prog.begins(st.pos) {
+			if !begun || m.prog.begins(st.pos) {
 				if n, ok := m.remembered(st); ok {
 					id = n
 					break
 				}
-				trail = append(trail, st)
+				if begun {
+					trail = append(trail, st)
+				} else {
+					first, begun = st, true
+				}
 			}
 			if exits, ok := m.returned(&st); ok {
 				id = m.join(exits)
@@ -78,6 +84,9 @@ func (m *machine) build(st state, facts []fact) int32 {
 		}
 		id = m.join(exits)
 		break
+	}
+	if begun {
+		m.remember(first, id)
 	}
 	for _, s := range trail {
 		m.remember(s, id)
@@ -177,6 +186,9 @@ func (m *machine) skip(st state) state {
 }
 
 func (m *machine) add(n node) int32 {
+	if len(m.nodes) == cap(m.nodes) {
+		m.nodes = slices.Grow(m.nodes, len(m.nodes)+64) // append copies large ones five times
+	}
 	m.nodes = append(m.nodes, n)
 	return int32(len(m.nodes) - 1)
 }
@@ -256,7 +268,9 @@ func (m *machine) kid(n int32, val int32) int32 {
 	if k, ok := nd.kids.get(val); ok {
 		return k
 	}
-	facts := append(slices.Clone(nd.facts), fact{nd.ask, val})
+	facts := make([]fact, len(nd.facts)+1)
+	copy(facts, nd.facts)
+	facts[len(nd.facts)] = fact{nd.ask, val}
 	b := nd.branch
 	k := m.build(b.st, facts) // may move m.nodes
 	b.kids.put(val, k)

@@ -89,6 +89,9 @@ func without(s, o packet.Services) packet.Services {
 	if len(s) == 0 || len(s) == len(o) && &s[0] == &o[0] {
 		return nil
 	}
+	if len(o) == 0 {
+		return s
+	}
 	return s.Subtract(o)
 }
 

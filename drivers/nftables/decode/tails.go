@@ -199,7 +199,9 @@ func (m *machine) followAll(st state, mark uint32) *way {
 	st.svc = m.svc.id(packet.AllServices())
 	st.root = st.svc
 	st.env.mark = m.nameWord(naming{and: ^uint32(0)})
-	x := &exploring{deepest: -1, ends: true, mark: mark}
+	x := m.calls.begin()
+	defer m.calls.done(x)
+	x.ends, x.mark = true, mark
 	exits, ok := m.follow(st, x)
 	w := &way{ok: ok, asks: x.asks}
 	for _, e := range exits {

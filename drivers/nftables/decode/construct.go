@@ -230,10 +230,12 @@ func partition(dom uint8, cons []*construct) *classes {
 	slices.SortFunc(cuts, u128.cmp)
 	cuts = slices.Compact(cuts)
 	out := &classes{vals: make([][]int32, len(cons))}
-	index := map[string]int{}
+	index := map[string]int32{}
 	pos := make([]int, len(cons))
 	sig := make([]int32, len(cons))
 	var key []byte
+	of := make([]int32, len(cuts)) // the class of each run
+	var sizes []int
 	for i, at := range cuts {
 		for k, c := range cons {
 			for pos[k]+1 < len(c.starts) && c.starts[pos[k]+1].cmp(at) <= 0 {
@@ -241,32 +243,43 @@ func partition(dom uint8, cons []*construct) *classes {
 			}
 			sig[k] = c.vals[pos[k]]
 		}
-		end := domMax(dom)
-		if i+1 < len(cuts) {
-			end = cuts[i+1].prev()
-		}
 		key = appendKey(key[:0], sig)
 		n, ok := index[string(key)]
 		if !ok {
-			n = len(out.runs)
+			n = int32(len(sizes))
 			index[string(key)] = n
-			out.runs = append(out.runs, nil)
+			sizes = append(sizes, 0)
 			for k := range cons {
 				out.vals[k] = append(out.vals[k], sig[k])
 			}
 		}
-		out.runs[n] = append(out.runs[n], part{lo: at, hi: end})
+		of[i] = n
+		sizes[n]++
 	}
-	if dom != domPort {
-		out.addrs = make([]packet.Addrs, len(out.runs))
-		for i, runs := range out.runs {
-			list := make([]packet.Range, len(runs))
-			for k, r := range runs {
-				list[k] = packet.Range{From: addrOf(dom, r.lo), To: addrOf(dom, r.hi)}
-			}
-			out.addrs[i] = packet.AddrRanges(list)
+	end := func(i int) u128 {
+		if i+1 < len(cuts) {
+			return cuts[i+1].prev()
 		}
-		out.runs = nil
+		return domMax(dom)
+	}
+	if dom == domPort {
+		out.runs = make([][]part, len(sizes))
+		for i, at := range cuts {
+			out.runs[of[i]] = append(out.runs[of[i]], part{lo: at, hi: end(i)})
+		}
+		return out
+	}
+	lists := make([][]packet.Range, len(sizes))
+	for i, at := range cuts {
+		n := of[i]
+		if lists[n] == nil {
+			lists[n] = make([]packet.Range, 0, sizes[n])
+		}
+		lists[n] = append(lists[n], packet.Range{From: addrOf(dom, at), To: addrOf(dom, end(i))})
+	}
+	out.addrs = make([]packet.Addrs, len(lists))
+	for i, list := range lists {
+		out.addrs[i] = packet.AddrRanges(list)
 	}
 	return out
 }

@@ -93,7 +93,7 @@ const maxSteps = 1 << 28
 
 // memoTrial is after how many useless entries a position's states are no longer
 // remembered. States that hold two addresses' words seldom come twice.
-const memoTrial = 10_000
+const memoTrial = 1_000
 
 func newMachine(p *program, expired bool) *machine {
 	m := &machine{

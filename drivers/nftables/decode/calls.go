@@ -1,6 +1,8 @@
 package decode
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"bulkhead/pkg/packet"
@@ -13,8 +15,8 @@ import (
 // out of what was found. Without that, each of a dozen situations would execute
 // every ruleset of every table again.
 //
-// Only what is known for certain is kept: chains that ask for a fact, that end a
-// packet's way, that reach what is not modelled or whose outcome cannot be known
+// Only what is known for certain is kept: chains that ask for a fact other than the
+// source port, that end a packet's way, that reach what is not modelled or whose outcome cannot be known
 // are executed step by step for each state, as if this were not here.
 
 // callKey is a chain and what it may read.
@@ -37,6 +39,13 @@ type call struct {
 type callOut struct {
 	svc        int32
 	mark, prio word
+	when       []fact // for which source ports
+}
+
+// errand is a state that is to be followed, for some source ports.
+type errand struct {
+	st   state
+	when []fact
 }
 
 // calls remembers them.
@@ -55,7 +64,7 @@ type exploring struct {
 	ends    bool // it goes on to the verdict; see tails
 	mark    uint32
 	asks    []question
-	work    []state
+	work    []errand
 	outs    []exit // good until it is done
 	deepest int
 }
@@ -75,6 +84,10 @@ const keepWord word = 1 << 35
 
 // callFrame is the parent of the frame at which a call that is explored returns.
 const callFrame = -2
+
+// maxPorts is up to how many questions about the source port a call may lead to, one
+// after the other.
+const maxPorts = 4
 
 // maxCall bounds the rules executed for one call, and callTrial is how many calls
 // of a chain may be of no use before the chain is always executed step by step.
@@ -127,7 +140,7 @@ func (m *machine) returned(st *state) (exits []exit, ok bool) {
 		if o.prio != keepWord {
 			next.env.prio = o.prio
 		}
-		exits = append(exits, exit{st: next, returned: back})
+		exits = append(exits, exit{st: next, returned: back, when: o.when})
 	}
 	return exits, len(exits) > 0
 }
@@ -187,7 +200,7 @@ func (m *machine) explore(key callKey, st *state) *call {
 	}
 	c := &call{ok: true, deepest: x.deepest}
 	for _, e := range exits {
-		c.outs = m.addOut(c.outs, callOut{e.st.svc, e.st.env.mark, e.st.env.prio})
+		c.outs = m.addOut(c.outs, callOut{e.st.svc, e.st.env.mark, e.st.env.prio, e.when})
 	}
 	return c
 }
@@ -213,24 +226,38 @@ func (c *calls) done(x *exploring) {
 // return from the call that it is in, or have their verdict. It returns false if not
 // all do for certain, and each in one way.
 func (m *machine) follow(first state, x *exploring) ([]exit, bool) {
-	outs, work := x.outs[:0], append(x.work[:0], first)
+	outs, work := x.outs[:0], append(x.work[:0], errand{st: first})
 	defer func() { x.outs, x.work = outs, work }()
-	total := 0
 	for n := 0; len(work) > 0; n++ {
-		at := m.skip(work[len(work)-1])
+		when := work[len(work)-1].when
+		at := m.skip(work[len(work)-1].st)
 		work = work[:len(work)-1]
 		exits, ok := []exit(nil), false
 		// A chain that is called in its turn for all services is the same for others. If
 		// it is no use, neither is this.
-		if n > 0 && at.svc == first.svc && !x.ends {
+		if n > 0 && at.svc == first.svc && len(when) == 0 && !x.ends {
 			if exits, ok = m.returned(&at); !ok && m.tried(&at) {
 				return nil, false
 			}
 		}
+		called := ok
 		if !ok {
-			exits, ok = m.execute(&at, nil)
+			exits, ok = m.execute(&at, when)
+			for i := range exits {
+				exits[i].when = when
+			}
+		}
+		if !ok && !x.ends && m.run.need.axis == axisPort && len(when) < maxPorts {
+			ask := *m.run.need
+			for val := range m.cons[ask.con].n {
+				work = append(work, errand{at, append(slices.Clip(when), fact{ask, val})})
+			}
+			continue
 		}
 		if !ok || x.bad || m.full || n > maxCall {
+			return nil, false
+		}
+		if !called && !m.shared(&at, exits) {
 			return nil, false
 		}
 		for _, e := range exits {
@@ -238,20 +265,31 @@ func (m *machine) follow(first state, x *exploring) ([]exit, bool) {
 			case e.st.cause != 0 || e.final != x.ends && (e.final || e.returned):
 				return nil, false
 			case e.final || e.returned:
-				total += count(m.svc.sets[e.st.svc])
 				outs = append(outs, e)
 			default:
-				work = append(work, e.st)
+				work = append(work, errand{e.st, e.when})
 			}
 		}
 	}
-	return outs, total == count(packet.AllServices())
+	return outs, true
+}
+
+// shared reports whether every service of a state has one of some ways out.
+func (m *machine) shared(st *state, exits []exit) bool {
+	if len(exits) == 1 {
+		return exits[0].st.svc == st.svc
+	}
+	total := 0
+	for i := range exits {
+		total += count(m.svc.sets[exits[i].st.svc])
+	}
+	return total == count(m.svc.sets[st.svc])
 }
 
 // addOut puts services that return alike together.
 func (m *machine) addOut(outs []callOut, o callOut) []callOut {
 	for i := range outs {
-		if outs[i].mark == o.mark && outs[i].prio == o.prio {
+		if outs[i].mark == o.mark && outs[i].prio == o.prio && slices.Equal(outs[i].when, o.when) {
 			outs[i].svc = m.svc.id(m.svc.sets[outs[i].svc].Union(m.svc.sets[o.svc]))
 			return outs
 		}

@@ -37,7 +37,8 @@ type exit struct {
 	st       state
 	final    bool
 	accept   bool
-	returned bool // from a call that is explored
+	returned bool   // from a call that is explored
+	when     []fact // for which source ports
 }
 
 // build returns the node for a state that is about to run a rule, given some
@@ -308,8 +309,22 @@ func (m *machine) join(exits []exit) int32 {
 		}
 		parts = append(parts, n)
 	}
+	takeAll := func(n int32) {
+		if m.nodes[n].kind != nodeUnion {
+			take(n)
+			return
+		}
+		for _, p := range m.nodes[n].parts {
+			take(p)
+		}
+	}
+	var ported []exit
 	for _, e := range exits {
 		n := int32(0)
+		if len(e.when) > 0 {
+			ported = append(ported, e)
+			continue
+		}
 		if !e.final {
 			if list, ok := m.finish(e.st); ok {
 				for _, r := range list {
@@ -323,13 +338,12 @@ func (m *machine) join(exits []exit) int32 {
 		} else {
 			n = m.build(e.st, nil)
 		}
-		if m.nodes[n].kind == nodeUnion {
-			for _, p := range m.nodes[n].parts {
-				take(p)
-			}
-			continue
-		}
-		take(n)
+		takeAll(n)
+	}
+	for len(ported) > 0 {
+		var n int32
+		n, ported = m.portNode(ported)
+		takeAll(n)
 	}
 	if res != m.results.none || len(parts) == 0 {
 		parts = append(parts, m.leaf(res))
@@ -339,6 +353,37 @@ func (m *machine) join(exits []exit) int32 {
 	}
 	slices.Sort(parts)
 	return m.add(node{kind: nodeUnion, parts: parts})
+}
+
+// portNode makes a node of those ways out of a call that ask about the source port
+// what the first of them asks first, and gives the other ways.
+func (m *machine) portNode(exits []exit) (id int32, others []exit) {
+	ask := exits[0].when[0].need
+	b := &branch{st: exits[0].st}
+	by := make([][]exit, m.cons[ask.con].n)
+	var svc packet.Services
+	for _, e := range exits {
+		if e.when[0].need != ask {
+			others = append(others, e)
+			continue
+		}
+		svc = svc.Union(m.svc.sets[e.st.svc])
+		val := e.when[0].val
+		e.when = e.when[1:]
+		by[val] = append(by[val], e)
+	}
+	b.st.svc = m.svc.id(svc)
+	same := true
+	for val, list := range by {
+		n := m.join(list)
+		same = same && (val == 0 || n == id)
+		id = n
+		b.kids.put(int32(val), n)
+	}
+	if !same {
+		id = m.add(node{kind: nodeSplit, ask: ask, branch: b})
+	}
+	return id, others
 }
 
 // whole is the node that a mask takes a part of; others are whole.

@@ -2,7 +2,7 @@ package prove
 
 import (
 	"encoding/binary"
-	"fmt"
+	"slices"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -204,20 +204,29 @@ type sort struct {
 // sorts lists the sorts of addresses at one end.
 func (w *walker) sorts(tables []*driver.Table, dst bool) []sort {
 	m := w.s.m
-	index := map[string]int{}
+	// There are as many parts as addresses, and few sorts.
+	index := map[string]bool{}
+	var key []byte
 	var out []sort
+	known, isolated := -1, false
 	add := func(class int, seen []int32, rep packet.Addrs) {
-		egress, ingress := m.Isolation(class)
-		if dst {
-			egress = ingress
+		if class != known {
+			egress, ingress := m.Isolation(class)
+			known, isolated = class, egress
+			if dst {
+				isolated = ingress
+			}
 		}
-		key := fmt.Appendf(nil, "%v", egress)
+		key = append(key[:0], 0)
+		if isolated {
+			key[0] = 1
+		}
 		for _, v := range seen {
 			key = binary.LittleEndian.AppendUint32(key, uint32(v))
 		}
-		if _, ok := index[string(key)]; !ok {
-			index[string(key)] = len(out)
-			out = append(out, sort{seen, egress, rep})
+		if !index[string(key)] {
+			index[string(key)] = true
+			out = append(out, sort{slices.Clone(seen), isolated, rep})
 		}
 	}
 	if len(tables) == 0 {
@@ -233,8 +242,8 @@ func (w *walker) sorts(tables []*driver.Table, dst bool) []sort {
 	if dst {
 		p = tables[0].Dst
 	}
+	seen := make([]int32, len(tables))
 	for _, j := range w.join(p) {
-		seen := make([]int32, len(tables))
 		for i, t := range tables {
 			if dst {
 				seen[i] = t.Col[j.B]

@@ -52,7 +52,17 @@ type Layout struct {
 	Sided bool
 	// Single is set where the layout is one table of all pairs.
 	Single bool
+
+	kept any // see Keep
 }
+
+// Keep holds on to what somebody worked out of the layout and its matrix, for as long
+// as the layout lives: the next point, or the next run on the same matrix, need not do
+// it again. It is not safe for use by several goroutines.
+func (l *Layout) Keep(what any) { l.kept = what }
+
+// Kept is what was kept last.
+func (l *Layout) Kept() any { return l.kept }
 
 // LayoutClass is a set of addresses with one word.
 type LayoutClass struct {

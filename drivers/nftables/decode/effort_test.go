@@ -83,11 +83,11 @@ func TestEffortIsBounded(t *testing.T) {
 				what       string
 				got, bound int
 			}{
-				{"rules executed", got.steps, 1100 * rulesets},
+				{"rules executed", got.steps, 750 * rulesets},
 				{"nodes", got.nodes, 110 * rulesets},
 				{"results", got.results, 12 * rulesets},
 				{"constructs", got.constructs, 2 * rulesets},
-				{"allocations", allocations, 4000 * rulesets},
+				{"allocations", allocations, 3300 * rulesets},
 			}
 			for _, b := range bounds {
 				if b.got > b.bound {

@@ -54,7 +54,16 @@ type Layout struct {
 	Single bool
 
 	facts *layoutFacts // nil where Single
+	kept  any          // see Keep
 }
+
+// Keep holds on to what somebody worked out of the layout and its matrix, for as long
+// as the layout lives: the next point, or the next run on the same matrix, need not do
+// it again. It is not safe for use by several goroutines.
+func (l *Layout) Keep(what any) { l.kept = what }
+
+// Kept is what was kept last.
+func (l *Layout) Kept() any { return l.kept }
 
 // LayoutClass is a set of addresses with one word.
 type LayoutClass struct {

@@ -91,7 +91,21 @@ func (s Services) Union(o Services) Services {
 	case len(o) == 0:
 		return s
 	}
-	return Spans(append(append(make([]Span, 0, len(s)+len(o)), s...), o...))
+	out := make(Services, 0, len(s)+len(o))
+	for i, j := 0, 0; i < len(s) || j < len(o); {
+		var next Span
+		if j == len(o) || i < len(s) && s[i].Lo <= o[j].Lo {
+			next, i = s[i], i+1
+		} else {
+			next, j = o[j], j+1
+		}
+		if n := len(out); n > 0 && uint64(next.Lo) <= uint64(out[n-1].Hi)+1 {
+			out[n-1].Hi = max(out[n-1].Hi, next.Hi)
+			continue
+		}
+		out = append(out, next)
+	}
+	return out
 }
 
 // Intersect holds what both hold.

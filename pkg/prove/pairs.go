@@ -2,6 +2,7 @@ package prove
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -206,15 +207,27 @@ type sort struct {
 func (w *walker) sorts(tables []*driver.Table, dst bool) (out []sort, index map[string]int) {
 	m := w.s.m
 	index = map[string]int{}
+	// There are as many parts as addresses, and few sorts.
+	var key []byte
+	known, isolated := -1, false
 	add := func(class int, seen []int32, rep packet.Addrs) {
-		egress, ingress := m.Isolation(class)
-		if dst {
-			egress = ingress
+		if class != known {
+			egress, ingress := m.Isolation(class)
+			known, isolated = class, egress
+			if dst {
+				isolated = ingress
+			}
 		}
-		key := sortKey(egress, seen)
-		if _, ok := index[key]; !ok {
-			index[key] = len(out)
-			out = append(out, sort{seen, egress, rep})
+		key = append(key[:0], 0)
+		if isolated {
+			key[0] = 1
+		}
+		for _, v := range seen {
+			key = binary.LittleEndian.AppendUint32(key, uint32(v))
+		}
+		if _, ok := index[string(key)]; !ok {
+			index[string(key)] = len(out)
+			out = append(out, sort{slices.Clone(seen), isolated, rep})
 		}
 	}
 	if len(tables) == 0 {
@@ -230,8 +243,8 @@ func (w *walker) sorts(tables []*driver.Table, dst bool) (out []sort, index map[
 	if dst {
 		p = tables[0].Dst
 	}
+	seen := make([]int32, len(tables))
 	for _, j := range w.join(p) {
-		seen := make([]int32, len(tables))
 		for i, t := range tables {
 			if dst {
 				seen[i] = t.Col[j.B]

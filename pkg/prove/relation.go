@@ -50,13 +50,35 @@ func (p *prover) hints() {
 	}
 	p.tried = true
 	for _, l := range p.m.Layouts() {
-		s, err := stagesOf(p.m, l)
+		s, err := sideOf(p.m, l)
 		if err != nil {
 			p.errs = append(p.errs, err)
 			continue
 		}
 		p.sides = append(p.sides, &policySide{stages: s, cache: newCache()})
 	}
+}
+
+// worked is the policy side of a hint, or why it is none. It stays with the hint, and
+// so no longer than the matrix: it says nothing of any device.
+type worked struct {
+	m      *compile.Matrix
+	stages *stages
+	err    error
+}
+
+// sideOf is stagesOf, worked out once for a matrix and a hint.
+func sideOf(m *compile.Matrix, hint *compile.Layout) (*stages, error) {
+	w, ok := hint.Kept().(*worked)
+	if !ok || w.m != m {
+		w = &worked{m: m}
+		w.stages, w.err = stagesOf(m, hint)
+		hint.Keep(w)
+	}
+	if w.stages != nil {
+		w.stages.trim()
+	}
+	return w.stages, w.err
 }
 
 // tables compares a relation that judges by tables. The parts of the relation are

@@ -48,6 +48,16 @@ type stages struct {
 	list     []stage
 	single   bool // the one table decides everything
 	contents map[string]compile.Cell
+	cuts     map[cut][]split // see splits
+}
+
+// maxKept bounds what stages remember of cells from one proof to the next.
+const maxKept = 1 << 17
+
+func (s *stages) trim() {
+	if len(s.contents)+len(s.cuts) > maxKept {
+		s.contents, s.cuts = map[string]compile.Cell{}, map[cut][]split{}
+	}
 }
 
 // special reports whether a policy does what cannot be judged apart from the
@@ -58,7 +68,7 @@ func special(p *policy.Policy) bool {
 
 // stagesOf works the policy side out for a hint, or says why the hint is none.
 func stagesOf(m *compile.Matrix, hint *compile.Layout) (*stages, error) {
-	s := &stages{m: m, single: hint.Single, contents: map[string]compile.Cell{}}
+	s := &stages{m: m, single: hint.Single, contents: map[string]compile.Cell{}, cuts: map[cut][]split{}}
 	group := map[string]int{}
 	for i := range m.Groups {
 		group[m.Groups[i].Name] = i

@@ -47,7 +47,6 @@ type walker struct {
 type cache struct {
 	joins map[*driver.Parts][]packet.Joint
 	keys  map[keyed]*numbering
-	cuts  map[cut][]split
 	// defaults are the looks at what no table decided; see Standing.
 	defaults []asDefault
 	// ends are the numbers that tables which were not asked were checked for.
@@ -105,7 +104,7 @@ const (
 )
 
 func newCache() *cache {
-	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}, cuts: map[cut][]split{}}
+	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}}
 }
 
 // join meets the classes of the matrix with the parts of a table.
@@ -496,7 +495,7 @@ func (w *walker) outcome(cases []driver.Case, cell compile.Cell, svc packet.Serv
 // splits sorts the services by what a cell means for them.
 func (w *walker) splits(cell compile.Cell, s side, full bool) []split {
 	key := cut{&cell[0], s, full}
-	if out, ok := w.cache.cuts[key]; ok && !full {
+	if out, ok := w.s.cuts[key]; ok && !full {
 		return out
 	}
 	var out []split
@@ -539,7 +538,7 @@ func (w *walker) splits(cell compile.Cell, s side, full bool) []split {
 		out[i].svc = packet.Spans(out[i].svc)
 	}
 	if !full {
-		w.cache.cuts[key] = out
+		w.s.cuts[key] = out
 	}
 	return out
 }

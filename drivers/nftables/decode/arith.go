@@ -7,7 +7,8 @@ func (r *run) bitwise(t *track, o *op) bool {
 	if o.oper != bitwiseMaskXor && (!r.settleRegs(t, o.sreg, o.n) || o.sreg2 >= 0 && !r.settleRegs(t, o.sreg2, o.n)) {
 		return false
 	}
-	src := make([]sym, o.n)
+	var buf [regBytes]sym
+	src := buf[:o.n]
 	copy(src, t.regs[o.sreg:o.sreg+o.n])
 	dst := t.regs[o.dreg : o.dreg+o.n]
 	switch o.oper {

@@ -52,7 +52,7 @@ func (r *run) between(t *track, o *op) bool {
 // branch goes on with the services for which a predicate holds and stops the
 // rule for the others.
 func (r *run) branch(t *track, a answer, negate bool) bool {
-	no := t.svc.Subtract(a.yes)
+	no := without(t.svc, a.yes)
 	yes := a.yes
 	if !a.sure && len(yes) > 0 {
 		cause := r.m.causeOf(r.st.pos, r.op)
@@ -107,7 +107,7 @@ func (r *run) equal(t *track, key []sym, data []byte) (answer, bool) {
 	}
 	a := answer{t.svc, !pats[symOpaque].used}
 	if p := &pats[symProto]; p.used {
-		a.yes = a.yes.Intersect(protosWhere(func(b byte) bool { return p.matches(0, b) }))
+		a.yes = a.yes.Intersect(r.m.protosMatching(p))
 	}
 	if p := &pats[symNum]; p.used && len(a.yes) > 0 {
 		nums := r.m.numsWhere(p)
@@ -265,6 +265,17 @@ func (m *machine) numsWhere(p *pattern) []packet.Span {
 	})
 	m.numRanges[key] = v
 	return v
+}
+
+// protosMatching collects the services of the protocols that satisfy a pattern.
+func (m *machine) protosMatching(p *pattern) packet.Services {
+	key := [2]byte{p.mask[0], p.val[0]}
+	s, ok := m.protoRanges[key]
+	if !ok {
+		s = protosWhere(func(b byte) bool { return p.matches(0, b) })
+		m.protoRanges[key] = s
+	}
+	return s
 }
 
 // protosWhere collects the services of the protocols that satisfy f.

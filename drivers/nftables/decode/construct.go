@@ -95,9 +95,29 @@ type construct struct {
 	starts []u128
 	vals   []int32
 	n      int32 // values are 0 to n-1
+	// A function of another construct has its runs drawn only if somebody asks: there
+	// are many, and each would be as long as a map of all addresses.
+	of *construct
+	by []int32 // value of of -> value
+}
+
+// draw makes the runs of a function of another construct.
+func (c *construct) draw() *construct {
+	if c.of == nil || c.starts != nil {
+		return c
+	}
+	of := c.of.draw()
+	c.starts, c.vals = append(c.starts, of.starts[0]), append(c.vals, c.by[of.vals[0]])
+	for i, at := range of.starts[1:] {
+		c.push(at, c.by[of.vals[i+1]])
+	}
+	return c
 }
 
 func (c *construct) at(k u128) int32 {
+	if c.of != nil {
+		return c.by[c.of.at(k)]
+	}
 	i, found := slices.BinarySearchFunc(c.starts, k, u128.cmp)
 	if !found {
 		i--
@@ -179,11 +199,14 @@ func (c *construct) push(at u128, v int32) {
 }
 
 func listKey(list []int32) string {
-	b := make([]byte, 0, 4*len(list))
+	return string(appendKey(make([]byte, 0, 4*len(list)), list))
+}
+
+func appendKey(b []byte, list []int32) []byte {
 	for _, v := range list {
 		b = append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
 	}
-	return string(b)
+	return b
 }
 
 // classes is a partition of one domain by several constructs.
@@ -196,17 +219,23 @@ type classes struct {
 // partition joins the keys on which all constructs agree. Classes come in the
 // order of their lowest key.
 func partition(dom uint8, cons []*construct) *classes {
-	var cuts []u128
-	cuts = append(cuts, u128{})
+	n := 1
+	for _, c := range cons {
+		n += len(c.starts)
+	}
+	cuts := append(make([]u128, 0, n), u128{})
 	for _, c := range cons {
 		cuts = append(cuts, c.starts[1:]...)
 	}
 	slices.SortFunc(cuts, u128.cmp)
 	cuts = slices.Compact(cuts)
 	out := &classes{vals: make([][]int32, len(cons))}
-	index := map[string]int{}
+	index := map[string]int32{}
 	pos := make([]int, len(cons))
 	sig := make([]int32, len(cons))
+	var key []byte
+	of := make([]int32, len(cuts)) // the class of each run
+	var sizes []int
 	for i, at := range cuts {
 		for k, c := range cons {
 			for pos[k]+1 < len(c.starts) && c.starts[pos[k]+1].cmp(at) <= 0 {
@@ -214,32 +243,43 @@ func partition(dom uint8, cons []*construct) *classes {
 			}
 			sig[k] = c.vals[pos[k]]
 		}
-		end := domMax(dom)
-		if i+1 < len(cuts) {
-			end = cuts[i+1].prev()
-		}
-		key := listKey(sig)
-		n, ok := index[key]
+		key = appendKey(key[:0], sig)
+		n, ok := index[string(key)]
 		if !ok {
-			n = len(out.runs)
-			index[key] = n
-			out.runs = append(out.runs, nil)
+			n = int32(len(sizes))
+			index[string(key)] = n
+			sizes = append(sizes, 0)
 			for k := range cons {
 				out.vals[k] = append(out.vals[k], sig[k])
 			}
 		}
-		out.runs[n] = append(out.runs[n], part{lo: at, hi: end})
+		of[i] = n
+		sizes[n]++
 	}
-	if dom != domPort {
-		out.addrs = make([]packet.Addrs, len(out.runs))
-		for i, runs := range out.runs {
-			list := make([]packet.Range, len(runs))
-			for k, r := range runs {
-				list[k] = packet.Range{From: addrOf(dom, r.lo), To: addrOf(dom, r.hi)}
-			}
-			out.addrs[i] = packet.AddrRanges(list)
+	end := func(i int) u128 {
+		if i+1 < len(cuts) {
+			return cuts[i+1].prev()
 		}
-		out.runs = nil
+		return domMax(dom)
+	}
+	if dom == domPort {
+		out.runs = make([][]part, len(sizes))
+		for i, at := range cuts {
+			out.runs[of[i]] = append(out.runs[of[i]], part{lo: at, hi: end(i)})
+		}
+		return out
+	}
+	lists := make([][]packet.Range, len(sizes))
+	for i, at := range cuts {
+		n := of[i]
+		if lists[n] == nil {
+			lists[n] = make([]packet.Range, 0, sizes[n])
+		}
+		lists[n] = append(lists[n], packet.Range{From: addrOf(dom, at), To: addrOf(dom, end(i))})
+	}
+	out.addrs = make([]packet.Addrs, len(lists))
+	for i, list := range lists {
+		out.addrs[i] = packet.AddrRanges(list)
 	}
 	return out
 }

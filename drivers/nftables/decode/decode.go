@@ -56,6 +56,10 @@ func Decode(rs *ruleset.Ruleset, opt Options) *driver.Decoded {
 // Analyze is Decode with the marks.
 func Analyze(rs *ruleset.Ruleset, opt Options) Result {
 	d := &decoder{opt: opt, rs: rs, out: &driver.Decoded{}, seen: map[driver.Finding]bool{}, blamed: map[string]bool{}}
+	return d.analyze()
+}
+
+func (d *decoder) analyze() Result {
 	marks := d.table()
 	d.foreign()
 	slices.SortStableFunc(d.out.Findings, func(a, b driver.Finding) int {
@@ -70,7 +74,11 @@ type decoder struct {
 	out    *driver.Decoded
 	seen   map[driver.Finding]bool
 	blamed map[string]bool
+	effort effort
 }
+
+// effort counts what decoding took, for a test that holds it to a bound.
+type effort struct{ steps, nodes, results, constructs int }
 
 func (d *decoder) find(f driver.Finding) {
 	if !d.seen[f] {
@@ -107,6 +115,10 @@ func (d *decoder) table() Marks {
 			m.mention(iface{name: name})
 		}
 		d.variant(m, expired, &all)
+		d.effort.steps += m.steps
+		d.effort.nodes += len(m.nodes)
+		d.effort.results += len(m.results.list)
+		d.effort.constructs += len(m.cons)
 	}
 	return d.judgeMarks(t, &all)
 }

@@ -42,6 +42,15 @@
 // ICMP error, say) carries in that situation's relation what a new packet of it
 // gets, so that a relation is total.
 //
+// # What keeps it affordable
+//
+// A state holds what a packet carries and never its addresses; words of addresses
+// stay functions of them (words.go). Where pairs of classes are too many, they are
+// not walked (pending.go). What a dozen situations do alike is executed once: chains
+// that are called (calls.go), and the way from a verdict id to the end (tails.go).
+// Neither is an approximation: what is not certain for all services is executed
+// step by step. A test holds the effort to the size of the ruleset.
+//
 // # Limits
 //
 // A packet has the same addresses and ports in all chains of its path: those that

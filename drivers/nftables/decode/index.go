@@ -143,13 +143,36 @@ type index struct {
 	a, b           int32 // constructs, by number; -1 if there is none
 	aLists, bLists [][]int32
 	buckets        map[bucket][]int32
-	wild           []int32 // elements whose known part is no single value
-	partA, partB   []int32 // of each element
+	wild           []int32    // elements whose known part is no single value
+	partA, partB   []int32    // of each element
+	boxes          []protoNum // what services an element's key allows, once asked for
+	boxed          []bool
 }
 
 type bucket struct {
 	a, b  int32
 	known string
+}
+
+// indexFor returns the index for a key. It is found by where the bytes of the key
+// come from, so that the shape of a key that is looked up a million times is worked
+// out once.
+func (m *machine) indexFor(s *set, key []sym, dom uint8) *index {
+	var buf [2*regBytes + 1]byte
+	origin := append(buf[:0], dom)
+	for _, b := range key {
+		c := classOf(b)
+		if c == 'c' {
+			b.idx = 0
+		}
+		origin = append(origin, c, b.idx)
+	}
+	if ix, ok := s.origins[string(origin)]; ok {
+		return ix
+	}
+	ix := m.indexOf(s, shapeOf(key, s.fields, addrLen(dom)), dom)
+	s.origins[string(origin)] = ix
+	return ix
 }
 
 // indexOf returns the index for a key's shape, building it at first use.

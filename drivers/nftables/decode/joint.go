@@ -2,7 +2,6 @@ package decode
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
 )
 
@@ -31,18 +30,19 @@ type side struct {
 	used     bool
 	fn       wordFn
 	and, xor [4]byte
-	at       [4]int // byte of the word -> place in the key, or -1
+	at       [4]int8 // byte of the word -> place in the key, or -1
 }
 
 // pairOf recognises a key that is made of a word of the source, a word of the
 // destination and known bytes.
 func (r *run) pairOf(s *set, key []sym) (id int32, ok bool) {
-	if s.exact == nil {
+	if !s.exact {
 		return 0, false
 	}
 	var sides [2]side
 	kinds := [2]kind{}
-	known := make([]byte, len(key)) // the bytes that are known; others zero
+	var buf [regBytes]byte
+	known := buf[:len(key)] // the bytes that are known; others zero
 	for i, b := range key {
 		if b.and == 0 {
 			known[i] = b.xor
@@ -52,15 +52,18 @@ func (r *run) pairOf(s *set, key []sym) (id int32, ok bool) {
 			return 0, false
 		}
 		f := r.fnOf(b.kind)
+		if f.axis == axisNamed {
+			return 0, false
+		}
 		x := &sides[f.axis]
 		if !x.used {
-			*x = side{used: true, fn: f, at: [4]int{-1, -1, -1, -1}}
+			*x = side{used: true, fn: f, at: [4]int8{-1, -1, -1, -1}}
 			kinds[f.axis] = b.kind
 		}
 		if kinds[f.axis] != b.kind || x.at[b.idx] >= 0 {
 			return 0, false
 		}
-		x.at[b.idx], x.and[b.idx], x.xor[b.idx] = i, b.and, b.xor
+		x.at[b.idx], x.and[b.idx], x.xor[b.idx] = int8(i), b.and, b.xor
 	}
 	if !sides[axisSrc].used || !sides[axisDst].used {
 		return 0, false
@@ -69,16 +72,21 @@ func (r *run) pairOf(s *set, key []sym) (id int32, ok bool) {
 }
 
 func (m *machine) jointOf(s *set, known []byte, sides *[2]side) (int32, bool) {
-	text := fmt.Sprintf("%s %x", s.rs.Name, known)
-	for _, x := range sides {
-		text += fmt.Sprintf(" %d %x %x %v", x.fn.con, x.and, x.xor, x.at)
-	}
-	if id, ok := m.jointKey[text]; ok {
+	key := jointKey{set: s, sides: *sides}
+	copy(key.known[:], known)
+	if id, ok := m.jointKey[key]; ok {
 		return id, id >= 0
 	}
 	id := m.newJoint(s, known, sides)
-	m.jointKey[text] = id
+	m.jointKey[key] = id
 	return id, id >= 0
+}
+
+// jointKey is a set and what its key is made of.
+type jointKey struct {
+	set   *set
+	known [regBytes]byte
+	sides [2]side
 }
 
 // newJoint reads a set as a table of pairs. It returns -1 if a match may stop the

@@ -152,7 +152,7 @@ func uses(r *rule) (use, kill live) {
 
 // at gives what is live before a position under a call stack.
 func (m *machine) liveAt(pos, stack int32) live {
-	key := [2]int32{pos, stack}
+	key := uint64(uint32(pos))<<32 | uint64(uint32(stack))
 	if v, ok := m.liveMemo[key]; ok {
 		return v
 	}
@@ -194,14 +194,19 @@ func (m *machine) wipe(st state) state {
 	} else {
 		st.env.ctmark = m.standFor(st.env.ctmark, m.readsAt(st.pos, st.stack))
 	}
+	st.env.ct = alikeCt(st.env.ct, lv)
+	return st
+}
+
+// alikeCt gives what fares like a tracking state where only some of it is read.
+func alikeCt(ct tracked, lv live) tracked {
 	switch {
 	case lv&liveCtState != 0:
+		return ct
 	case lv&liveCtEntry == 0:
-		st.env.ct = ctDead
-	case st.env.ct.entry():
-		st.env.ct = ctSome
-	default:
-		st.env.ct = ctNone
+		return ctDead
+	case ct.entry():
+		return ctSome
 	}
-	return st
+	return ctNone
 }

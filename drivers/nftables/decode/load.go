@@ -109,7 +109,8 @@ func (r *run) sides() (src, dst kind) {
 func (r *run) payload(t *track, o *op) {
 	switch o.base {
 	case unix.NFT_PAYLOAD_NETWORK_HEADER:
-		b := make([]sym, o.n)
+		var buf [regBytes]sym
+		b := buf[:o.n]
 		for i := range b {
 			b[i] = r.networkByte(int(o.offset) + i)
 		}
@@ -165,20 +166,21 @@ func (r *run) networkByte(off int) sym {
 // protocol: ports, ICMP type and code, or bytes that mean nothing here.
 func (r *run) transport(t *track, o *op) {
 	ports, icmp := t.svc.Intersect(portServices()), t.svc.Intersect(icmpServices())
-	rest := t.svc.Subtract(portServices()).Subtract(icmpServices())
-	for _, part := range []struct {
+	rest := t.svc.Intersect(otherServices())
+	for _, part := range [...]struct {
 		svc   packet.Services
-		at    func(off int) sym
+		at    func(r *run, off int) sym
 		sized int // bytes that surely are there
-	}{{ports, r.portByte, 8}, {icmp, r.icmpByte, 4}, {rest, func(int) sym { return opaque() }, 0}} {
+	}{{ports, (*run).portByte, 8}, {icmp, (*run).icmpByte, 4}, {rest, func(*run, int) sym { return opaque() }, 0}} {
 		if len(part.svc) == 0 {
 			continue
 		}
 		u := *t
 		u.svc = part.svc
-		b := make([]sym, o.n)
+		var buf [regBytes]sym
+		b := buf[:o.n]
 		for i := range b {
-			b[i] = part.at(int(o.offset) + i)
+			b[i] = part.at(r, int(o.offset)+i)
 		}
 		if end := int(o.offset) + o.n; end > part.sized {
 			r.maybe(&u)

@@ -34,7 +34,7 @@ func (r *run) lookup(t *track, o *op) bool {
 		}
 	}
 	if s.catchall != nil {
-		if rest := t.svc.Subtract(certain); len(rest) > 0 {
+		if rest := without(t.svc, certain); len(rest) > 0 {
 			matches = append(matches, match{svc: rest, elem: s.catchall, sure: true, opaque: s.catchall.opaque})
 			certain = t.svc
 		}
@@ -46,7 +46,7 @@ func (r *run) lookup(t *track, o *op) bool {
 // settle turns matches into tracks and stops. Services in no certain match may
 // miss; services in several matches of different data may find any of them.
 func (r *run) settle(t *track, o *op, s *set, matches []match, certain packet.Services) {
-	miss := t.svc.Subtract(certain)
+	miss := without(t.svc, certain)
 	if o.invert {
 		// nft_lookup_eval: an inverted lookup goes on where nothing is found.
 		r.keepOnly(r.blame(t, overlaps(matches, miss)), miss)
@@ -162,10 +162,10 @@ func (r *run) havoc(t *track, at int, s *set) {
 
 // find lists what a key may match.
 func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
-	if s.exact != nil {
+	if s.exact {
 		var buf [regBytes]byte
 		if b, ok := known(key, buf[:0]); ok {
-			if i, hit := s.exact[string(b)]; hit {
+			if i, hit := s.holds(b); hit {
 				e := &s.elems[i]
 				return []match{{t.svc, e, true, e.opaque}}, true
 			}
@@ -175,6 +175,11 @@ func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
 	if len(s.elems) == 0 {
 		return nil, true
 	}
+	if s.exact {
+		if n, ok := r.namedKey(key); ok {
+			return r.findNamed(t, s, n), true
+		}
+	}
 	if id, ok := r.pairOf(s, key); ok {
 		return r.lookUpPair(t, id)
 	}
@@ -182,8 +187,8 @@ func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
 	if !ok {
 		return nil, false
 	}
-	if known, all := known(key, nil); all && s.exact != nil {
-		if i, hit := s.exact[string(known)]; hit {
+	if known, all := known(key, nil); all && s.exact {
+		if i, hit := s.holds(known); hit {
 			e := &s.elems[i]
 			return []match{{t.svc, e, true, e.opaque}}, true
 		}
@@ -193,7 +198,7 @@ func (r *run) find(t *track, s *set, key []sym) ([]match, bool) {
 	if !ok {
 		return nil, false
 	}
-	ix := r.m.indexOf(s, shapeOf(key, s.fields, addrLen(r.st.dom)), r.st.dom)
+	ix := r.m.indexFor(s, key, r.st.dom)
 	var va, vb int32
 	if ix.a >= 0 {
 		if va, ok = r.address(ix.sideOf(key, 'a'), ix.a); !ok {
@@ -257,7 +262,7 @@ func (r *run) test(t *track, s *set, ix *index, class iface, cands []int32) ([]m
 	// told apart for nothing.
 	var svcs []packet.Services
 	cands = slices.DeleteFunc(cands, func(i int32) bool {
-		svc := r.servicesOf(ix, &s.elems[i]).within(t.svc)
+		svc := r.m.boxOf(ix, s, i).within(t.svc)
 		if len(svc) > 0 {
 			svcs = append(svcs, svc)
 		}
@@ -286,21 +291,6 @@ func (r *run) test(t *track, s *set, ix *index, class iface, cands []int32) ([]m
 		}
 	}
 	return out, true
-}
-
-// servicesOf is the services that an element's key allows.
-func (r *run) servicesOf(ix *index, e *element) protoNum {
-	box := anyService()
-	for _, g := range ix.segs {
-		lo, hi := e.lo[g.off:g.off+g.n], e.hi[g.off:g.off+g.n]
-		switch g.class {
-		case 'p':
-			box = box.and(protoNum{uint32(lo[0]), uint32(hi[0]), nil})
-		case 'n':
-			box = box.and(protoNum{0, 255, r.m.numsBetween(g.desc, lo, hi)})
-		}
-	}
-	return box
 }
 
 // portsOf tells which of some elements the source port is in, by their places in
@@ -382,36 +372,6 @@ func (m *machine) segmentName(f iface, g segment, lo, hi []byte, sure *bool) boo
 		}
 	}
 	return m.between(f, lo, hi)
-}
-
-// numsBetween collects the numbers whose bytes lie between two keys.
-func (m *machine) numsBetween(desc string, lo, hi []byte) []packet.Span {
-	switch desc {
-	case "\x00\x01":
-		return span16(uint32(lo[0])<<8|uint32(lo[1]), uint32(hi[0])<<8|uint32(hi[1]))
-	case "\x00":
-		return span16(uint32(lo[0])<<8, uint32(hi[0])<<8|0xff)
-	}
-	key := fmt.Sprintf("b%x %x %x", desc, lo, hi)
-	if v, ok := m.numRanges[key]; ok {
-		return v
-	}
-	buf := make([]byte, len(desc))
-	v := sweep(0xffff, func(n uint32) bool {
-		for i := range buf {
-			buf[i] = numByte(desc[i], n)
-		}
-		return string(buf) >= string(lo) && string(buf) <= string(hi)
-	})
-	m.numRanges[key] = v
-	return v
-}
-
-func span16(lo, hi uint32) []packet.Span {
-	if lo > hi {
-		return []packet.Span{}
-	}
-	return []packet.Span{{Lo: lo, Hi: hi}}
 }
 
 // verdictText names a verdict.

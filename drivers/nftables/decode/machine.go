@@ -22,34 +22,42 @@ type machine struct {
 	conKey    map[string]int32    // constructs of comparisons, by what they compare
 	portLists map[int32][][]int32 // of constructs that portsOf made
 
-	ifaces    []iface
-	ifaceKey  map[iface]int32
-	numRanges map[string][]packet.Span
+	ifaces      []iface
+	ifaceKey    map[iface]int32
+	numRanges   map[string][]packet.Span
+	protoRanges map[[2]byte]packet.Services
 
 	nodes    []node
 	memo     map[state]int32
 	memoStat []memoStat
 	leaves   map[int32]int32 // result -> node
 	results  results
-	liveMemo map[[2]int32]live
-	readMemo map[[2]int32]uint64
-	stands   map[string]word // see standFor
+	liveMemo map[uint64]live   // by position and stack
+	readMemo map[uint64]uint64 // likewise
+	stands   map[string]word   // see standFor
+	standOf  map[standKey]word
 
 	fns      []wordFn
 	fnKey    map[wordFn]int32
 	conWords map[int32][]uint32 // constructs whose values are words
 	looks    map[int32]look     // constructs that go by the words of another one
 	over     map[int32][]string // constructs of words -> the maps that they come from
+	maskKey  map[wordKey]int32  // see maskedCon
+	testKey  map[wordKey]wordAnswer
+	overKey  map[overKey]int32
 	derived  map[int32]derivation
 	fines    map[string]*fine
 	joints   []*joint
-	jointKey map[string]int32
+	jointKey map[jointKey]int32
 	hubs     map[state]int32    // see hub
 	ends     map[int32]*ends    // of nodes; see endsOf
-	toured   map[int32]bool     // nodes whose leaves were inspected
+	toured   bitset             // nodes whose leaves were inspected
 	pairs    int                // up to how many pairs of classes are walked one by one
 	maskMemo map[[2]int32]int32 // services, node -> node
 	cutMemo  map[[2]int32]int32 // services, result -> result
+	bothMemo map[[2]int32]int32 // services, services -> services
+	calls    calls
+	tails    tails
 
 	causes   []cause
 	causeKey map[cause]int32
@@ -60,11 +68,13 @@ type machine struct {
 	parts   map[string]*classes // partitions already computed
 	checked map[int32]bool      // vectors already searched for undecided services
 
-	run   run
-	steps int
-	limit int
-	full  bool // the limit was hit
-	table string
+	run    run
+	groups []outcome // see group
+	only   [1]exit   // see execute
+	steps  int
+	limit  int
+	full   bool // the limit was hit
+	table  string
 }
 
 // cause names an expression: a rule's position and the expression in it.
@@ -85,18 +95,20 @@ const maxSteps = 1 << 28
 
 // memoTrial is after how many useless entries a position's states are no longer
 // remembered. States that hold two addresses' words seldom come twice.
-const memoTrial = 10_000
+const memoTrial = 1_000
 
 func newMachine(p *program, expired bool) *machine {
 	m := &machine{
 		prog: p, sets: map[string]*set{}, svc: newInterned(),
 		frames: frames{index: map[frame]int32{}}, conKey: map[string]int32{},
-		ifaceKey: map[iface]int32{}, numRanges: map[string][]packet.Span{},
+		ifaceKey: map[iface]int32{}, numRanges: map[string][]packet.Span{}, protoRanges: map[[2]byte]packet.Services{},
 		memo: map[state]int32{}, memoStat: make([]memoStat, len(p.chainAt)), leaves: map[int32]int32{},
-		results: newResults(), liveMemo: map[[2]int32]live{}, readMemo: map[[2]int32]uint64{}, stands: map[string]word{},
-		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{}, toured: map[int32]bool{},
-		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, looks: map[int32]look{}, over: map[int32][]string{}, jointKey: map[string]int32{},
+		results: newResults(), liveMemo: map[uint64]live{}, readMemo: map[uint64]uint64{}, stands: map[string]word{}, standOf: map[standKey]word{},
+		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{},
+		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, looks: map[int32]look{}, over: map[int32][]string{}, jointKey: map[jointKey]int32{},
+		maskKey: map[wordKey]int32{}, testKey: map[wordKey]wordAnswer{}, overKey: map[overKey]int32{},
 		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
+		bothMemo: map[[2]int32]int32{}, calls: newCalls(p), tails: newTails(p),
 		causes: []cause{{-1, -1}}, causeKey: map[cause]int32{}, reached: map[cause]string{},
 		parts: map[string]*classes{}, checked: map[int32]bool{},
 		assigned: map[uint32]bool{}, limit: maxSteps, table: tableName(p.table),
@@ -124,6 +136,10 @@ func (m *machine) causeOf(pos int32, opIndex int) int32 {
 
 // reach notes that some packet reaches an expression that is not modelled.
 func (m *machine) reach(pos int32, opIndex int, why string) {
+	if m.calls.now != nil { // for services that may not come here
+		m.calls.now.bad = true
+		return
+	}
 	c := cause{pos, int32(opIndex)}
 	if _, ok := m.reached[c]; !ok {
 		m.reached[c] = why

@@ -195,8 +195,8 @@ func (m *machine) signature(k *marks, v uint32, named map[uint32]bool) string {
 
 // holding lists the elements that hold a key.
 func (s *set) holding(key []byte) []int {
-	if s.exact != nil {
-		if i, ok := s.exact[string(key)]; ok {
+	if s.exact {
+		if i, ok := s.holds(key); ok {
 			return []int{int(i)}
 		}
 		return nil

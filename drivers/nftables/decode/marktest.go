@@ -68,7 +68,7 @@ func markTestOf(r *rule) markTest {
 
 // readsAt gives the rules that look at the flow's mark and may still run.
 func (m *machine) readsAt(pos, stack int32) uint64 {
-	key := [2]int32{pos, stack}
+	key := uint64(uint32(pos))<<32 | uint64(uint32(stack))
 	if v, ok := m.readMemo[key]; ok {
 		return v
 	}
@@ -92,6 +92,22 @@ func (m *machine) standFor(w word, reads uint64) word {
 	if !w.known() || m.prog.markReads == nil {
 		return w
 	}
+	key := standKey{w, reads}
+	stand, ok := m.standOf[key]
+	if !ok {
+		stand = m.newStand(w, reads)
+		m.standOf[key] = stand
+	}
+	return stand
+}
+
+// standKey is a mark and the rules that may still look at it.
+type standKey struct {
+	mark  word
+	reads uint64
+}
+
+func (m *machine) newStand(w word, reads uint64) word {
 	var native [4]byte
 	sig := fmt.Sprintf("%x", reads)
 	for k, t := range m.prog.markTests {

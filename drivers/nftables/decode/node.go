@@ -1,11 +1,6 @@
 package decode
 
-import (
-	"slices"
-
-	"bulkhead/drivers/nftables/ruleset"
-	"bulkhead/pkg/packet"
-)
+import "slices"
 
 type nodeKind uint8
 
@@ -18,36 +13,57 @@ const (
 
 // node is one node of the decision diagram.
 type node struct {
-	kind  nodeKind
-	res   int32 // of a leaf
-	ask   need  // of a split
+	kind    nodeKind
+	res     int32   // of a leaf
+	ask     need    // of a split
+	parts   []int32 // of a union or a mask
+	svc     int32   // of a mask
+	*branch         // of a split: most nodes are none, and a ruleset has many
+}
+
+// branch is where a split goes on.
+type branch struct {
 	st    state
 	facts []fact
-	kids  *kids
-	parts []int32 // of a union or a mask
-	svc   int32   // of a mask
+	kids  kids
 }
 
 // exit is one way out of a rule: a state, or the end.
 type exit struct {
-	st     state
-	final  bool
-	accept bool
+	st       state
+	final    bool
+	accept   bool
+	returned bool   // from a call that is explored
+	when     []fact // for which source ports
 }
 
 // build returns the node for a state that is about to run a rule, given some
-// facts about addresses.
+// facts about addresses. It remembers the states at which it began and those at the
+// beginning of a chain, where ways meet: remembering each step on the way between
+// them would take more memory than all else.
 func (m *machine) build(st state, facts []fact) int32 {
+	var first state // of the trail; most have no other
 	var trail []state
 	var id int32
+	begun := false
 	for {
 		if facts == nil {
 			st = m.wipe(m.skip(st))
-			if n, ok := m.remembered(st); ok {
-				id = n
+			if !begun || m.prog.begins(st.pos) {
+				if n, ok := m.remembered(st); ok {
+					id = n
+					break
+				}
+				if begun {
+					trail = append(trail, st)
+				} else {
+					first, begun = st, true
+				}
+			}
+			if exits, ok := m.returned(&st); ok {
+				id = m.join(exits)
 				break
 			}
-			trail = append(trail, st)
 		}
 		exits, ok := m.execute(&st, facts)
 		if !ok && m.run.need.axis == axisPair && facts == nil {
@@ -55,7 +71,7 @@ func (m *machine) build(st state, facts []fact) int32 {
 			break
 		}
 		if !ok {
-			id = m.add(node{kind: nodeSplit, ask: *m.run.need, st: st, facts: facts, kids: &kids{}})
+			id = m.add(node{kind: nodeSplit, ask: *m.run.need, branch: &branch{st: st, facts: facts}})
 			break
 		}
 		if len(exits) == 1 && !exits[0].final {
@@ -64,6 +80,9 @@ func (m *machine) build(st state, facts []fact) int32 {
 		}
 		id = m.join(exits)
 		break
+	}
+	if begun {
+		m.remember(first, id)
 	}
 	for _, s := range trail {
 		m.remember(s, id)
@@ -83,7 +102,7 @@ func (m *machine) hub(st state) int32 {
 		if exits, ok := m.execute(&st, nil); ok { // cannot be: no service is asked before a pair
 			n = m.join(exits)
 		} else {
-			n = m.add(node{kind: nodeSplit, ask: *m.run.need, st: st, kids: &kids{}})
+			n = m.add(node{kind: nodeSplit, ask: *m.run.need, branch: &branch{st: st}})
 		}
 		m.hubs[st] = n
 	}
@@ -99,8 +118,7 @@ func (m *machine) mask(svc, n int32) int32 {
 	case nd.kind == nodeSplit && nd.st.svc == svc:
 		return n
 	case nd.kind == nodeMask:
-		both := m.svc.id(m.svc.sets[svc].Intersect(m.svc.sets[nd.svc]))
-		return m.mask(both, nd.parts[0])
+		return m.mask(m.both(svc, nd.svc), nd.parts[0])
 	}
 	if len(m.svc.sets[svc]) == 0 {
 		return m.leaf(m.results.none)
@@ -132,11 +150,11 @@ func (m *machine) cut(svc, res int32) int32 {
 		}
 		out = r.vector(v)
 	} else {
-		set, x := m.svc.sets[svc], r.list[res]
+		x := r.list[res]
 		y := result{
-			accept: m.svc.id(m.svc.sets[x.accept].Intersect(set)),
-			drop:   m.svc.id(m.svc.sets[x.drop].Intersect(set)),
-			bare:   m.svc.id(m.svc.sets[x.bare].Intersect(set)),
+			accept: m.both(svc, x.accept),
+			drop:   m.both(svc, x.drop),
+			bare:   m.both(svc, x.bare),
 			open:   r.openSet(m.cutOpen(r.opens[x.open], svc)),
 		}
 		if y.accept != 0 || y.open != 0 {
@@ -164,6 +182,9 @@ func (m *machine) skip(st state) state {
 }
 
 func (m *machine) add(n node) int32 {
+	if len(m.nodes) == cap(m.nodes) {
+		m.nodes = slices.Grow(m.nodes, len(m.nodes)+64) // append copies large ones five times
+	}
 	m.nodes = append(m.nodes, n)
 	return int32(len(m.nodes) - 1)
 }
@@ -243,10 +264,12 @@ func (m *machine) kid(n int32, val int32) int32 {
 	if k, ok := nd.kids.get(val); ok {
 		return k
 	}
-	facts := append(slices.Clone(nd.facts), fact{nd.ask, val})
-	kids := nd.kids
-	k := m.build(nd.st, facts) // may move m.nodes
-	kids.put(val, k)
+	facts := make([]fact, len(nd.facts)+1)
+	copy(facts, nd.facts)
+	facts[len(nd.facts)] = fact{nd.ask, val}
+	b := nd.branch
+	k := m.build(b.st, facts) // may move m.nodes
+	b.kids.put(val, k)
 	return k
 }
 
@@ -258,235 +281,4 @@ func (m *machine) leaf(res int32) int32 {
 	n := m.add(node{kind: nodeLeaf, res: res})
 	m.leaves[res] = n
 	return n
-}
-
-// join makes one node of all ways out of a rule. Leaves are merged at once.
-func (m *machine) join(exits []exit) int32 {
-	res := m.results.none
-	var parts []int32
-	take := func(n int32) {
-		if m.nodes[n].kind == nodeLeaf {
-			res = m.merge(res, m.nodes[n].res)
-			return
-		}
-		if slices.Contains(parts, n) {
-			return
-		}
-		// Two parts of one node are one part.
-		for i, p := range parts {
-			if m.whole(p) == m.whole(n) {
-				both := m.svc.sets[m.servicesOf(p)].Union(m.svc.sets[m.servicesOf(n)])
-				parts[i] = m.mask(m.svc.id(both), m.whole(n))
-				return
-			}
-		}
-		parts = append(parts, n)
-	}
-	for _, e := range exits {
-		n := int32(0)
-		if e.final {
-			n = m.leaf(m.ending(e))
-		} else {
-			n = m.build(e.st, nil)
-		}
-		if m.nodes[n].kind == nodeUnion {
-			for _, p := range m.nodes[n].parts {
-				take(p)
-			}
-			continue
-		}
-		take(n)
-	}
-	if res != m.results.none || len(parts) == 0 {
-		parts = append(parts, m.leaf(res))
-	}
-	if len(parts) == 1 {
-		return parts[0]
-	}
-	slices.Sort(parts)
-	return m.add(node{kind: nodeUnion, parts: parts})
-}
-
-// whole is the node that a mask takes a part of; others are whole.
-func (m *machine) whole(n int32) int32 {
-	if m.nodes[n].kind == nodeMask {
-		return m.nodes[n].parts[0]
-	}
-	return n
-}
-
-// servicesOf is the services that a node is about.
-func (m *machine) servicesOf(n int32) int32 {
-	nd := &m.nodes[n]
-	switch nd.kind {
-	case nodeSplit:
-		return nd.st.svc
-	case nodeMask:
-		return nd.svc
-	case nodeLeaf:
-		r := m.results.list[nd.res]
-		return m.svc.id(m.svc.sets[r.accept].Union(m.svc.sets[r.drop]))
-	}
-	var all packet.Services
-	for _, p := range nd.parts {
-		all = all.Union(m.svc.sets[m.servicesOf(p)])
-	}
-	return m.svc.id(all)
-}
-
-// ending is the result of a final verdict.
-func (m *machine) ending(e exit) int32 {
-	r := result{cause: e.st.cause}
-	if e.accept {
-		r.accept = e.st.svc
-		if w := e.st.env.assigned; w != noWord {
-			r.marks = m.results.markSet([]word{w})
-		}
-		if e.st.env.bare {
-			r.bare = e.st.svc
-		}
-	} else {
-		r.drop = e.st.svc
-	}
-	return m.results.id(r)
-}
-
-// execute runs the rule of a state and groups what comes out.
-func (m *machine) execute(st *state, facts []fact) ([]exit, bool) {
-	if m.steps++; m.steps > m.limit {
-		m.full = true
-		return []exit{{st: *st, final: true}}, true
-	}
-	c, i := m.prog.at(st.pos)
-	if i == len(c.rules) {
-		return []exit{m.leave(st, &outcome{svc: m.svc.sets[st.svc], env: st.env, cause: st.cause})}, true
-	}
-	if !m.run.rule(st, &c.rules[i], facts) {
-		return nil, false
-	}
-	groups := m.group(st)
-	exits := make([]exit, len(groups))
-	for k := range groups {
-		exits[k] = m.transfer(st, &groups[k])
-	}
-	return exits, true
-}
-
-// group merges what a rule does alike, and settles who is to blame where the
-// same packets may fare differently.
-func (m *machine) group(st *state) []outcome {
-	var groups []outcome
-	for _, o := range m.run.outs {
-		if k := slices.IndexFunc(groups, func(g outcome) bool {
-			return g.env == o.env && sameVerdict(g.verdict, o.verdict)
-		}); k >= 0 {
-			groups[k].svc = groups[k].svc.Union(o.svc)
-			if o.cause != 0 {
-				groups[k].cause = o.cause
-			}
-			continue
-		}
-		groups = append(groups, o)
-	}
-	total := 0
-	for _, g := range groups {
-		total += count(g.svc)
-	}
-	if len(groups) == 1 || total == count(m.svc.sets[st.svc]) {
-		for k := range groups {
-			groups[k].cause = st.cause
-		}
-		return groups
-	}
-	for k := range groups {
-		if groups[k].cause == 0 {
-			groups[k].cause = st.cause
-		}
-	}
-	return groups
-}
-
-func sameVerdict(a, b *ruleset.Verdict) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return *a == *b
-}
-
-// transfer turns the outcome of a rule into the next state (nft_do_chain).
-func (m *machine) transfer(st *state, o *outcome) exit {
-	next := *st
-	next.env, next.cause, next.svc = o.env, o.cause, m.svc.id(o.svc)
-	if o.verdict == nil {
-		next.pos++
-		return exit{st: next}
-	}
-	switch code := o.verdict.Code; code {
-	case codeReturn:
-		return m.leave(st, o)
-	case codeJump, codeGoto:
-		j, ok := m.prog.byName[o.verdict.Chain]
-		if !ok || m.prog.loops[o.verdict.Chain] {
-			m.reach(st.pos, -1, "there is no chain "+o.verdict.Chain+", or it leads back to itself")
-			return exit{st: next, final: true}
-		}
-		if code == codeJump {
-			// The kernel gives up on a jump too deep (nft_do_chain warns and drops).
-			if m.frames.depth(st.stack) >= jumpStack {
-				m.reach(st.pos, -1, "jumps nest too deep")
-				return exit{st: next, final: true}
-			}
-			next.stack = m.frames.push(st.stack, st.pos+1)
-		}
-		next.pos = m.prog.chains[j].off
-		return exit{st: next}
-	case codeAccept:
-		return m.accepted(next)
-	case codeDrop:
-		return exit{st: next, final: true}
-	default:
-		// The low byte is the verdict: NF_DROP may carry an errno, NF_QUEUE a number.
-		if code > 0 && code&0xff == codeDrop {
-			return exit{st: next, final: true}
-		}
-		m.reach(st.pos, -1, verdictText(o.verdict)+" is not modelled")
-		return exit{st: next, final: true}
-	}
-}
-
-// leave returns from a chain: to the caller, or with the base chain's policy.
-func (m *machine) leave(st *state, o *outcome) exit {
-	next := *st
-	next.env, next.cause, next.svc = o.env, o.cause, m.svc.id(o.svc)
-	f := m.frames.list[st.stack]
-	if f.parent >= 0 {
-		next.pos, next.stack = f.ret, f.parent
-		return exit{st: next}
-	}
-	if m.prog.steps[f.step].drop {
-		return exit{st: next, final: true}
-	}
-	return m.accepted(next)
-}
-
-// accepted goes on with the next base chain of the path.
-func (m *machine) accepted(next state) exit {
-	f := m.frames.list[next.stack]
-	if m.prog.steps[f.step].last {
-		return exit{st: next, final: true, accept: true}
-	}
-	step := f.step + 1
-	next.stack = m.frames.base(step)
-	next.pos = m.prog.chains[m.prog.steps[step].chain].off
-	return exit{st: next}
-}
-
-// start is the state of packets that enter a hook path.
-func (m *machine) start(hook string, dom uint8, swap bool, svc packet.Services, t tracked, ctmark word) state {
-	step := m.prog.starts[hook]
-	return state{
-		env: env{mark: anyWord, prio: anyWord, ctmark: ctmark, assigned: noWord, ct: t},
-		pos: m.prog.chains[m.prog.steps[step].chain].off, stack: m.frames.base(step),
-		svc: m.svc.id(svc), root: m.svc.id(svc), dom: dom, swap: swap,
-	}
 }

@@ -1,6 +1,7 @@
 package decode
 
 import (
+	"math/bits"
 	"slices"
 
 	"bulkhead/pkg/packet"
@@ -38,7 +39,7 @@ func (m *machine) pendingAt(n int32) int32 {
 // each calls f for every node that a node leads to in one step, until it returns
 // false. Ways that only an interface or a source port opens are all taken.
 func (m *machine) each(n int32, f func(kid int32) bool) {
-	nd := m.nodes[n]
+	nd := &m.nodes[n] // what f does may move it
 	switch nd.kind {
 	case nodeUnion, nodeMask:
 		for _, p := range nd.parts {
@@ -47,9 +48,27 @@ func (m *machine) each(n int32, f func(kid int32) bool) {
 			}
 		}
 	case nodeSplit:
-		for _, val := range m.answers(nd.ask) {
-			if !f(m.kid(n, val)) {
+		switch ask := nd.ask; ask.axis {
+		case axisPair:
+			if !f(m.kid(n, 0)) {
 				return
+			}
+			for _, val := range m.joints[ask.con].data {
+				if !f(m.kid(n, val)) {
+					return
+				}
+			}
+		case axisIface:
+			for val := range int32(len(m.ifaces)) {
+				if !f(m.kid(n, val)) {
+					return
+				}
+			}
+		default:
+			for val := range m.cons[ask.con].n {
+				if !f(m.kid(n, val)) {
+					return
+				}
 			}
 		}
 	}
@@ -69,13 +88,9 @@ func (m *machine) answers(ask need) []int32 {
 // enter looks for questions about the source port and the interface behind a node
 // at which a walk stops: those are for the walk to tell apart.
 func (v *view) enter(n int32) {
-	if v.entered == nil {
-		v.entered = map[int32]bool{}
-	}
-	if v.entered[n] {
+	if !v.entered.add(n) {
 		return
 	}
-	v.entered[n] = true
 	if nd := &v.m.nodes[n]; nd.kind == nodeSplit {
 		switch {
 		case nd.ask.axis == axisIface:
@@ -96,12 +111,41 @@ func (v *view) enter(n int32) {
 	})
 	if len(v.m.ifaces) > before {
 		v.grown = true
-		delete(v.entered, n) // a name that was met further down is a way here, too
+		v.entered.remove(n) // a name that was met further down is a way here, too
 	}
 }
 
 // ends is what may become of the services of a node.
 type ends struct{ accept, drop, bare packet.Services }
+
+// bitset is a set of nodes. There are as many as nodes, and one for each component.
+type bitset []uint64
+
+// add reports whether a node was not there before.
+func (b *bitset) add(n int32) bool {
+	w, bit := int(n>>6), uint64(1)<<(n&63)
+	if w >= len(*b) {
+		*b = append(*b, make([]uint64, max(w+1-len(*b), len(*b)))...)
+	}
+	old := (*b)[w]
+	(*b)[w] = old | bit
+	return old&bit == 0
+}
+
+func (b *bitset) remove(n int32) {
+	if w := int(n >> 6); w < len(*b) {
+		(*b)[w] &^= 1 << (n & 63)
+	}
+}
+
+// each calls f for every node of the set.
+func (b bitset) each(f func(n int32)) {
+	for w, word := range b {
+		for ; word != 0; word &= word - 1 {
+			f(int32(w<<6 + bits.TrailingZeros64(word)))
+		}
+	}
+}
 
 // endsOf unites the leaves behind a node.
 func (m *machine) endsOf(n int32) *ends {
@@ -132,21 +176,17 @@ func (m *machine) endsOf(n int32) *ends {
 // the view's vectors; leaves that it has seen for the component before, in any walk
 // of the machine, are left out.
 func (v *view) tour(n int32, component int, visit func(res int32)) {
-	seen := v.m.toured
+	seen := &v.m.toured
 	if v.innerIface || v.innerPort {
 		if v.toured == nil {
-			v.toured = map[int]map[int32]bool{}
+			v.toured = make([]bitset, len(v.ifs)*v.nPorts)
 		}
-		if v.toured[component] == nil {
-			v.toured[component] = map[int32]bool{}
-		}
-		seen = v.toured[component]
+		seen = &v.toured[component]
 	}
-	if seen[n] {
+	if !seen.add(n) {
 		return
 	}
-	seen[n] = true
-	nd := v.m.nodes[n]
+	nd := &v.m.nodes[n]
 	switch {
 	case nd.kind == nodeLeaf:
 		visit(nd.res)

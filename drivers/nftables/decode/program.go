@@ -258,6 +258,9 @@ func (p *program) findLoops() {
 	}
 }
 
+// begins reports whether a position is the first rule of a chain.
+func (p *program) begins(pos int32) bool { return p.chains[p.chainAt[pos]].off == pos }
+
 // at finds the chain and the index of the rule at a position; the index is the
 // number of rules at the chain's end.
 func (p *program) at(pos int32) (*chain, int) {

@@ -152,8 +152,9 @@ func (g generator) some(label string, list ...string) string {
 	return " elements = { " + strings.Join(out, ", ") + " }; }\n"
 }
 
-func (g generator) program() string {
-	sets := "set s4 { type ipv4_addr; flags timeout;" + g.some("s4", "10.0.0.1", "10.0.0.2 timeout 1h", "10.0.0.5") +
+// sets are those that matches and actions ask.
+func (g generator) sets() string {
+	return "set s4 { type ipv4_addr; flags timeout;" + g.some("s4", "10.0.0.1", "10.0.0.2 timeout 1h", "10.0.0.5") +
 		"set i4 { type ipv4_addr; flags interval,timeout;" + g.some("i4", "10.0.0.0/31", "10.0.0.4-10.0.0.6 timeout 1h", "10.0.0.3") +
 		"set p4 { type ipv4_addr . ipv4_addr;" + g.some("p4", "10.0.0.1 . 10.0.0.2", "10.0.0.2 . 10.0.0.1", "10.0.0.3 . 10.0.0.3") +
 		"set fs4 { type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags interval;" + g.some("fs4", "10.0.0.1 . 10.0.0.0/30 . tcp . 22", "10.0.0.4-10.0.0.7 . 10.0.0.2 . udp . 20-90") +
@@ -166,6 +167,10 @@ func (g generator) program() string {
 		"map svc { type mark . inet_proto . inet_service : mark;" + g.some("svc", "0x1 . tcp . 80 : 0x42000001", "0x42000001 . udp . 22 : 0x2") +
 		"map svcr { type mark . inet_proto . inet_service : mark; flags interval;" + g.some("svcr", "0x1 . tcp . 20-25 : 0x42000002", "0x2-0x3 . 6-17 . 50-90 : 0x1") +
 		"map v4 { type ipv4_addr : verdict;" + g.some("v4", "10.0.0.1 : accept", "10.0.0.2 : drop", "10.0.0.3 : return", "10.0.0.5 : jump sub")
+}
+
+func (g generator) program() string {
+	sets := g.sets()
 	raw := ""
 	hook := g.one("hook", "forward", "forward", "input", "output")
 	if rapid.Bool().Draw(g.t, "raw") {

@@ -165,10 +165,13 @@ func (r *run) store(t *track, o *op) bool {
 	case o.code == opCtSet:
 		// Without an entry the rule goes on and writes nothing (nft_ct_set_eval).
 		if o.key == unix.NFT_CT_MARK && r.entry(t) {
-			if !r.settleRegs(t, o.sreg, 4) {
+			if n, ok := r.namedKey(t.regs[o.sreg : o.sreg+4]); ok {
+				t.env.ctmark = r.m.nameWord(n)
+			} else if r.settleRegs(t, o.sreg, 4) {
+				t.env.ctmark = t.regs.word(o.sreg)
+			} else {
 				return false
 			}
-			t.env.ctmark = t.regs.word(o.sreg)
 			t.env.assigned = t.env.ctmark
 		}
 	case o.key == unix.NFT_META_MARK, o.key == unix.NFT_META_PRIORITY:

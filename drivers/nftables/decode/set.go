@@ -1,11 +1,11 @@
 package decode
 
 import (
-	"strings"
-
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
+	"strings"
 
 	"bulkhead/drivers/nftables/ruleset"
 )
@@ -35,11 +35,15 @@ type set struct {
 	catchall *element
 	fields   []fieldSpan // how ranges compare; nil for exact sets
 	data     []datum
-	bad      string // why the contents are not known; "" if they are
-	guarded  bool   // a match may stop the rule, whatever the element
-	exact    map[string]int32
-	indexes  map[string]*index
+	bad      string            // why the contents are not known; "" if they are
+	guarded  bool              // a match may stop the rule, whatever the element
+	exact    bool              // single keys, found with holds
+	words    map[uint32]int32  // of keys of four bytes; made when asked for
+	others   map[string]int32  // of other keys; likewise
+	indexes  map[string]*index // by family and shape
+	origins  map[string]*index // by family and where the bytes of a key come from
 	dataIdx  map[string]int32
+	verdicts map[ruleset.Verdict]int32
 	runs     []wordRun // of a map from addresses to words, once asked for
 	unrun    bool      // there are none
 	total    bool      // they cover every address
@@ -61,7 +65,7 @@ func timed(s *ruleset.Set, e *ruleset.Element) bool { return e.Timeout > 0 || s.
 
 // compileSet prepares a set. With expired, timed elements are gone.
 func compileSet(rs *ruleset.Set, expired bool) *set {
-	s := &set{rs: rs, indexes: map[string]*index{}, dataIdx: map[string]int32{}}
+	s := &set{rs: rs, indexes: map[string]*index{}, origins: map[string]*index{}, dataIdx: map[string]int32{}, verdicts: map[ruleset.Verdict]int32{}}
 	switch {
 	case rs.Dynamic():
 		s.bad = "rules write its elements"
@@ -98,9 +102,8 @@ func compileSet(rs *ruleset.Set, expired bool) *set {
 
 // compileElements takes single keys and ranges of concatenations.
 func (s *set) compileElements(drop bool) {
-	if s.fields == nil {
-		s.exact = make(map[string]int32, len(s.rs.Elements))
-	}
+	s.exact = s.fields == nil
+	s.elems = make([]element, 0, len(s.rs.Elements))
 	for i := range s.rs.Elements {
 		e := &s.rs.Elements[i]
 		if drop && timed(s.rs, e) {
@@ -124,9 +127,6 @@ func (s *set) compileElements(drop bool) {
 		}
 		if s.bad != "" {
 			return
-		}
-		if s.exact != nil {
-			s.exact[string(e.Key)] = int32(len(s.elems))
 		}
 		s.elems = append(s.elems, element{e.Key, hi, s.datumOf(e), e.Opaque || s.guarded})
 	}
@@ -198,15 +198,43 @@ func (s *set) addCatchall(e *ruleset.Element) {
 
 // datumOf numbers what elements give, so that equal data is one value.
 func (s *set) datumOf(e *ruleset.Element) int32 {
-	key := "d" + string(e.Data)
+	id, ok := int32(0), false
 	if e.Verdict != nil {
-		key = fmt.Sprintf("v%d %s", e.Verdict.Code, e.Verdict.Chain)
+		id, ok = s.verdicts[*e.Verdict]
+	} else {
+		id, ok = s.dataIdx[string(e.Data)]
 	}
-	if id, ok := s.dataIdx[key]; ok {
+	if ok {
 		return id
 	}
-	id := int32(len(s.data))
-	s.dataIdx[key] = id
+	id = int32(len(s.data))
+	if e.Verdict != nil {
+		s.verdicts[*e.Verdict] = id
+	} else {
+		s.dataIdx[string(e.Data)] = id
+	}
 	s.data = append(s.data, datum{e.Data, e.Verdict})
 	return id
+}
+
+// holds finds the element of a single key.
+func (s *set) holds(key []byte) (int32, bool) {
+	if len(key) == 4 {
+		if s.words == nil {
+			s.words = make(map[uint32]int32, len(s.elems))
+			for i := range s.elems {
+				s.words[binary.NativeEndian.Uint32(s.elems[i].lo)] = int32(i)
+			}
+		}
+		i, ok := s.words[binary.NativeEndian.Uint32(key)]
+		return i, ok
+	}
+	if s.others == nil {
+		s.others = make(map[string]int32, len(s.elems))
+		for i := range s.elems {
+			s.others[string(s.elems[i].lo)] = int32(i)
+		}
+	}
+	i, ok := s.others[string(key)]
+	return i, ok
 }

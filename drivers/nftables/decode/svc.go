@@ -1,13 +1,28 @@
 package decode
 
 import (
+	"sync"
+
 	"bulkhead/pkg/packet"
 )
 
 // Protocols by what their transport header begins with.
-func portServices() packet.Services { return protoServices(6, 17, 33, 132, 136) }
+// They are made once: rules that load from the transport header ask for them, and
+// a large ruleset executes millions of those.
+var (
+	portSet = sync.OnceValue(func() packet.Services { return protoServices(6, 17, 33, 132, 136) })
+	icmpSet = sync.OnceValue(func() packet.Services { return protoServices(1, 58) })
+	bareSet = sync.OnceValue(func() packet.Services {
+		return packet.AllServices().Subtract(portSet()).Subtract(icmpSet())
+	})
+)
 
-func icmpServices() packet.Services { return protoServices(1, 58) }
+func portServices() packet.Services { return portSet() }
+
+func icmpServices() packet.Services { return icmpSet() }
+
+// otherServices are those of protocols whose header means nothing here.
+func otherServices() packet.Services { return bareSet() }
 
 func protoServices(protos ...uint8) packet.Services {
 	spans := make([]packet.Span, len(protos))
@@ -66,6 +81,18 @@ func (r protoNum) and(o protoNum) protoNum {
 		out.nums = append([]packet.Span{}, packet.Services(r.nums).Intersect(o.nums)...)
 	}
 	return out
+}
+
+// without subtracts. Most rules do the same with all services that come to them,
+// which is seen without looking at each.
+func without(s, o packet.Services) packet.Services {
+	if len(s) == 0 || len(s) == len(o) && &s[0] == &o[0] {
+		return nil
+	}
+	if len(o) == 0 {
+		return s
+	}
+	return s.Subtract(o)
 }
 
 // count is the number of points of a set.

@@ -89,10 +89,10 @@ func (v *view) exporter(fam int, c combo) *exporter {
 		tables: map[int32]*driver.Table{}, cases: map[int32][]driver.Case{},
 	}
 	var cons [2][]int32
-	for n := range v.entered {
+	v.entered.each(func(n int32) {
 		nd := &v.m.nodes[n]
 		if nd.kind != nodeSplit || nd.st.dom != domOf(fam) {
-			continue
+			return
 		}
 		switch nd.ask.axis {
 		case axisSrc, axisDst:
@@ -101,7 +101,7 @@ func (v *view) exporter(fam int, c combo) *exporter {
 			j := v.m.joints[nd.ask.con]
 			cons[axisSrc], cons[axisDst] = append(cons[axisSrc], j.a), append(cons[axisDst], j.b)
 		}
-	}
+	})
 	for side := range x.sides {
 		x.sides[side] = v.m.fineOf(domOf(fam), cons[side])
 		x.zero[side] = make([]int32, len(x.sides[side].parts.Addrs))

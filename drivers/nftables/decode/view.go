@@ -27,12 +27,12 @@ type view struct {
 	vals    [2][2][][]int32 // [family][axis][construct] -> value of each class
 	portVal [][]int32
 
-	pending               bool           // see pending.go
-	entered               map[int32]bool // nodes behind those at which a walk stopped
-	innerIface, innerPort bool           // one of them asks for it
+	pending               bool   // see pending.go
+	entered               bitset // nodes behind those at which a walk stopped
+	innerIface, innerPort bool   // one of them asks for it
 	exporters             map[[3]int32]*exporter
-	toured                map[int]map[int32]bool // by component; see tour
-	checked               map[int32]bool         // values inspected
+	toured                []bitset       // by component; see tour
+	checked               map[int32]bool // values inspected
 	alikes                map[[2]int32]bool
 
 	fam, i, j int
@@ -155,7 +155,7 @@ func (m *machine) partition(dom uint8, cons []int32) *classes {
 	}
 	list := make([]*construct, len(cons))
 	for i, id := range cons {
-		list[i] = m.cons[id]
+		list[i] = m.cons[id].draw()
 	}
 	c := partition(dom, list)
 	m.parts[key] = c

@@ -2,10 +2,7 @@ package decode
 
 import (
 	"encoding/binary"
-	"fmt"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // A mark or priority that a rule took out of a map by an address is kept as that
@@ -78,23 +75,38 @@ func (m *machine) maskedCon(con int32, and, xor uint32) int32 {
 	if and == ^uint32(0) && xor == 0 {
 		return con
 	}
-	words := m.conWords[con]
-	id := m.wordCon(fmt.Sprintf("masked %d %x %x", con, and, xor), func(push func(u128, uint32)) uint8 {
-		c := m.cons[con]
-		for i, at := range c.starts {
-			push(at, words[c.vals[i]]&and^xor)
-		}
-		return c.dom
-	})
-	if _, ok := m.derived[id]; !ok {
-		index := map[uint32]int32{}
-		for v, w := range m.conWords[id] {
-			index[w] = int32(v)
-		}
-		m.derive(id, con, func(v int) int32 { return index[words[v]&and^xor] })
-		m.looks[id] = look{con: con, and: and, xor: xor}
+	key := wordKey{con: con, and: and, xor: xor}
+	if id, ok := m.maskKey[key]; ok {
+		return id
 	}
+	words := m.conWords[con]
+	index := map[uint32]int32{}
+	var out []uint32
+	c := m.cons[con]
+	masked := &construct{dom: c.dom, of: c, by: make([]int32, len(words))}
+	for i, w := range words {
+		v, ok := index[w&and^xor]
+		if !ok {
+			v = int32(len(out))
+			index[w&and^xor] = v
+			out = append(out, w&and^xor)
+		}
+		masked.by[i] = v
+	}
+	masked.n = int32(len(out))
+	id := int32(len(m.cons))
+	m.cons = append(m.cons, masked)
+	m.conWords[id] = out
+	m.derive(id, con, func(v int) int32 { return masked.by[v] })
+	m.looks[id] = look{con: con, and: and, xor: xor}
+	m.maskKey[key] = id
 	return id
+}
+
+// wordKey is what is done with a construct of words.
+type wordKey struct {
+	con      int32
+	and, xor uint32
 }
 
 // derivation says that a construct is a function of another one: by gives its
@@ -123,6 +135,22 @@ func (m *machine) derive(id, con int32, of func(v int) int32) {
 // wordTest is the construct that tells whether masked bits of a word have a
 // value. Where all words answer alike, the answer comes instead.
 func (m *machine) wordTest(con int32, mask, val uint32) (test int32, always, constant bool) {
+	key := wordKey{con, mask, val}
+	t, ok := m.testKey[key]
+	if !ok {
+		t.test, t.always, t.constant = m.newWordTest(con, mask, val)
+		m.testKey[key] = t
+	}
+	return t.test, t.always, t.constant
+}
+
+// wordAnswer is what wordTest found out.
+type wordAnswer struct {
+	test             int32
+	always, constant bool
+}
+
+func (m *machine) newWordTest(con int32, mask, val uint32) (test int32, always, constant bool) {
 	words := m.conWords[con]
 	yes := 0
 	for _, w := range words {
@@ -133,198 +161,18 @@ func (m *machine) wordTest(con int32, mask, val uint32) (test int32, always, con
 	if yes == 0 || yes == len(words) {
 		return -1, yes > 0, true
 	}
-	holds := func(v int) int32 {
-		if words[v]&mask == val {
-			return 1
+	c := m.cons[con]
+	out := &construct{dom: c.dom, n: 2, of: c, by: make([]int32, len(words))}
+	for i, w := range words {
+		if w&mask == val {
+			out.by[i] = 1
 		}
-		return 0
 	}
-	test = m.construct(fmt.Sprintf("test %d %x %x", con, mask, val), func() *construct {
-		c := m.cons[con]
-		out := &construct{dom: c.dom, n: 2}
-		for i, at := range c.starts {
-			if v := holds(int(c.vals[i])); i == 0 {
-				out.starts, out.vals = append(out.starts, at), append(out.vals, v)
-			} else {
-				out.push(at, v)
-			}
-		}
-		return out
-	})
-	if _, ok := m.derived[test]; !ok {
-		m.derive(test, con, holds)
-		m.looks[test] = look{con: con, and: mask, is: val, test: true}
-	}
+	test = int32(len(m.cons))
+	m.cons = append(m.cons, out)
+	m.derive(test, con, func(v int) int32 { return out.by[v] })
+	m.looks[test] = look{con: con, and: mask, is: val, test: true}
 	return test, false, false
-}
-
-// overlay is a rule that does nothing but put what a map says of an address into
-// the mark or the priority: `meta mark set ip saddr map @m`. Where the map says
-// nothing, the rule stops and the old word stays.
-type overlay struct {
-	dom    uint8
-	offset uint32 // of the address in the network header
-	set    string
-	prio   bool
-}
-
-// overlayOf recognises such a rule. One that is written in another way is
-// executed step by step.
-func overlayOf(r *rule) *overlay {
-	ops := r.ops
-	if r.only == 0 || len(ops) != 5 {
-		return nil
-	}
-	ops = ops[2:]
-	load, look, set := &ops[0], &ops[1], &ops[2]
-	if load.code != opPayload || load.base != unix.NFT_PAYLOAD_NETWORK_HEADER || load.n != addrLen(r.only) ||
-		look.code != opLookup || look.invert || look.oper == lookupVerdict || look.sreg != load.dreg || look.dreg < 0 ||
-		set.code != opMetaSet || set.sreg != look.dreg {
-		return nil
-	}
-	if set.key != unix.NFT_META_MARK && set.key != unix.NFT_META_PRIORITY {
-		return nil
-	}
-	return &overlay{dom: r.only, offset: load.offset, set: look.set, prio: set.key == unix.NFT_META_PRIORITY}
-}
-
-// runOverlay executes an overlay without asking for anything. It returns false if
-// the rule has to be executed step by step.
-func (r *run) runOverlay(st *state, o *overlay) bool {
-	if r.concrete || st.dom != o.dom {
-		return false
-	}
-	s := r.m.sets[o.set]
-	if s == nil || s.bad != "" || s.catchall != nil || !s.rs.IsMap() || s.rs.DataLen != 4 || int(s.rs.KeyLen) != addrLen(st.dom) {
-		return false
-	}
-	side := r.networkByte(int(o.offset))
-	ax := axisSrc
-	switch {
-	case side.idx != 0 || !side.plain():
-		return false
-	case side.kind == symDst:
-		ax = axisDst
-	case side.kind != symSrc:
-		return false
-	}
-	old := st.env.mark
-	if o.prio {
-		old = st.env.prio
-	}
-	base := int32(-1)
-	if id, ok := old.fn(); ok {
-		if r.m.fns[id].axis != ax {
-			return false
-		}
-		base = r.m.fns[id].con
-	} else if !old.known() {
-		return false
-	}
-	con, ok := r.m.overlaid(s, st.dom, base, uint32(old))
-	if !ok {
-		return false
-	}
-	w := r.m.fnWord(wordFn{ax, con})
-	out := outcome{svc: r.m.svc.sets[st.svc], env: st.env}
-	if o.prio {
-		out.env.prio = w
-	} else {
-		out.env.mark = w
-	}
-	r.outs = append(r.outs[:0], out)
-	return true
-}
-
-// overlaid is the construct of a word that a map is laid over: the old words are
-// those of base, or one word where base is negative.
-func (m *machine) overlaid(s *set, dom uint8, base int32, old uint32) (int32, bool) {
-	runs, ok := m.mapRuns(s, dom)
-	if !ok {
-		return 0, false
-	}
-	if base >= 0 {
-		old = 0
-	}
-	if s.total {
-		base, old = -1, 0 // nothing of the old word is left, and what it was makes no difference
-	}
-	con := m.wordCon(fmt.Sprintf("over %d %d %x %s", dom, base, old, s.rs.Name), func(push func(u128, uint32)) uint8 {
-		below := &construct{starts: []u128{{}}, vals: []int32{0}}
-		words := []uint32{old}
-		if base >= 0 {
-			below, words = m.cons[base], m.conWords[base]
-		}
-		at, b := u128{}, 0 // where the line has been written up to, and the run below there
-		fill := func(to u128, all bool) {
-			for all || at.cmp(to) < 0 {
-				for b+1 < len(below.starts) && below.starts[b+1].cmp(at) <= 0 {
-					b++
-				}
-				push(at, words[below.vals[b]])
-				if b+1 == len(below.starts) {
-					return
-				}
-				at = below.starts[b+1]
-			}
-		}
-		for i := range runs {
-			r := &runs[i]
-			fill(r.lo, false)
-			push(r.lo, r.word)
-			if r.hi == domMax(dom) {
-				return dom
-			}
-			at = r.hi.next()
-		}
-		fill(u128{}, true)
-		return dom
-	})
-	if m.over[con] == nil {
-		m.over[con] = []string{s.rs.Name}
-		if base >= 0 {
-			m.over[con] = append(slices.Clone(m.over[base]), s.rs.Name)
-		}
-	}
-	return con, true
-}
-
-// wordRun is a run of addresses that a map gives one word.
-type wordRun struct {
-	lo, hi u128
-	word   uint32
-}
-
-// mapRuns lists the elements of a map from addresses to words in order. It
-// returns false for maps in which an address may find more than one, or in which
-// a match may stop the rule.
-func (m *machine) mapRuns(s *set, dom uint8) ([]wordRun, bool) {
-	if s.runs != nil || s.unrun {
-		return s.runs, !s.unrun
-	}
-	runs := make([]wordRun, 0, len(s.elems))
-	for i := range s.elems {
-		e := &s.elems[i]
-		d := s.data[e.datum].data
-		if e.opaque || len(d) != 4 {
-			s.unrun = true
-			return nil, false
-		}
-		runs = append(runs, wordRun{numberOf(e.lo), numberOf(e.hi), binary.NativeEndian.Uint32(d)})
-	}
-	slices.SortFunc(runs, func(a, b wordRun) int { return a.lo.cmp(b.lo) })
-	for i := 1; i < len(runs); i++ {
-		if runs[i].lo.cmp(runs[i-1].hi) <= 0 {
-			s.unrun = true
-			return nil, false
-		}
-	}
-	s.runs = runs
-	s.total = len(runs) > 0 && runs[0].lo == u128{} && runs[len(runs)-1].hi == domMax(dom)
-	for i := 1; i < len(runs); i++ {
-		s.total = s.total && runs[i-1].hi.next() == runs[i].lo
-	}
-	return runs, true
 }
 
 // symWord is the first kind of register bytes that come out of a function of an
@@ -371,6 +219,16 @@ func (r *run) settled(key []sym) ([]sym, bool) {
 			}
 		}
 		f := r.fnOf(k)
+		if f.axis == axisNamed {
+			var b [4]byte
+			binary.NativeEndian.PutUint32(b[:], r.m.reveal(r.m.tails.names[f.con], binary.NativeEndian.Uint32(mask[:])))
+			for j, s := range out {
+				if s.kind == k {
+					out[j] = konst(b[s.idx]&s.and ^ s.xor)
+				}
+			}
+			continue
+		}
 		con := r.m.maskedCon(f.con, binary.NativeEndian.Uint32(mask[:]), 0)
 		words := r.m.conWords[con]
 		v := int32(0)
@@ -403,27 +261,38 @@ func (r *run) settleRegs(t *track, at, n int) bool {
 // wordAt reads a 32-bit register that is stored: a number, a function of an
 // address, or anyWord.
 func (r *run) wordAt(t *track, at int) (word, bool) {
-	first := t.regs[at]
+	if n, ok := r.namedKey(t.regs[at : at+4]); ok {
+		return r.m.nameWord(n), true
+	}
 	if !slices.ContainsFunc(t.regs[at:at+4], sym.fromWord) {
 		return t.regs.word(at), true
 	}
-	var and, xor [4]byte
-	whole := first.fromWord()
-	for i, s := range t.regs[at : at+4] {
-		if s.and != 0 && (s.kind != first.kind || int(s.idx) != i) {
-			whole = false
-		}
-		and[i], xor[i] = s.and, s.xor
-	}
+	k, and, xor, whole := wholeWord(t.regs[at : at+4])
 	if !whole {
 		if !r.settleRegs(t, at, 4) {
 			return 0, false
 		}
 		return t.regs.word(at), true
 	}
-	f := r.fnOf(first.kind)
-	f.con = r.m.maskedCon(f.con, binary.NativeEndian.Uint32(and[:]), binary.NativeEndian.Uint32(xor[:]))
+	f := r.fnOf(k)
+	f.con = r.m.maskedCon(f.con, and, xor)
 	return r.m.fnWord(f), true
+}
+
+// wholeWord recognises four bytes that are those of one function of an address, in
+// their order.
+func wholeWord(key []sym) (k kind, and, xor uint32, ok bool) {
+	var a, x [4]byte
+	for i, s := range key {
+		if s.and != 0 {
+			if !s.fromWord() || ok && s.kind != k || int(s.idx) != i {
+				return 0, 0, 0, false
+			}
+			k, ok = s.kind, true
+		}
+		a[i], x[i] = s.and, s.xor
+	}
+	return k, binary.NativeEndian.Uint32(a[:]), binary.NativeEndian.Uint32(x[:]), ok
 }
 
 // equalWords answers whether the bytes of a key that come out of functions of
@@ -440,7 +309,14 @@ func (r *run) equalWords(key []sym, data []byte) (holds, ok bool) {
 			}
 		}
 		f := r.fnOf(s.kind)
-		test, always, constant := r.m.wordTest(f.con, binary.NativeEndian.Uint32(p.mask[:4]), binary.NativeEndian.Uint32(p.val[:4]))
+		mask, val := binary.NativeEndian.Uint32(p.mask[:4]), binary.NativeEndian.Uint32(p.val[:4])
+		if f.axis == axisNamed {
+			if !r.m.ask(question{naming: r.m.tails.names[f.con], mask: mask, val: val}).holds {
+				return false, true
+			}
+			continue
+		}
+		test, always, constant := r.m.wordTest(f.con, mask, val)
 		if constant {
 			if !always {
 				return false, true

@@ -16,8 +16,9 @@ import (
 // every ruleset of every table again.
 //
 // Only what is known for certain is kept: chains that ask for a fact other than the
-// source port, that end a packet's way, that reach what is not modelled or whose outcome cannot be known
-// are executed step by step for each state, as if this were not here.
+// source port, that end a packet's way, that reach what is not modelled or whose
+// outcome cannot be known are executed step by step for each state, as if this were
+// not here.
 
 // callKey is a chain and what it may read.
 type callKey struct {

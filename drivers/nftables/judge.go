@@ -18,7 +18,9 @@ import (
 // longer fits: those lose their mark, and the kernel judges their next packet.
 // A mistake here could cost a flow one more judgement, never give it a verdict.
 type judge struct {
-	hosts map[netip.Addr]uint32
+	// hosts are the sets of single addresses, each sorted by key. They are searched
+	// and not made a map of: a site has a million, and often no flow at all.
+	hosts [][]ruleset.Element
 	nets  [2][]netRun
 	pairs map[string]map[[8]byte]uint32 // by the name of the set
 	keep  map[uint32]uint32
@@ -42,10 +44,14 @@ type portRun struct {
 }
 
 func newJudge(t *ruleset.Table) *judge {
-	j := &judge{hosts: map[netip.Addr]uint32{}, pairs: map[string]map[[8]byte]uint32{}, keep: map[uint32]uint32{}, half: map[string]map[uint32]uint32{}, svc: map[string]uint32{},
+	j := &judge{pairs: map[string]map[[8]byte]uint32{}, keep: map[uint32]uint32{}, half: map[string]map[uint32]uint32{}, svc: map[string]uint32{},
 		ports: map[uint32][]portRun{}, proto: map[[8]byte]uint32{}, rest: map[uint32]uint32{}, permits: map[uint32]bool{}}
 	for i := range t.Sets {
 		s := &t.Sets[i]
+		if render.HostSet(s.Name) {
+			j.hosts = append(j.hosts, sortedByKey(s.Elements))
+			continue
+		}
 		for k := range s.Elements {
 			j.element(s.Name, &s.Elements[k])
 		}
@@ -62,10 +68,6 @@ func (j *judge) element(set string, e *ruleset.Element) {
 		value = binary.NativeEndian.Uint32(e.Data)
 	}
 	switch set {
-	case "host4", "host6":
-		if a, ok := netip.AddrFromSlice(e.Key); ok {
-			j.hosts[a] = value
-		}
 	case "net4", "net6":
 		a, ok := netip.AddrFromSlice(e.Key)
 		if ok && e.Flags&ruleset.ElemIntervalEnd == 0 {
@@ -108,11 +110,25 @@ func famIndex(a netip.Addr) int {
 	return 1
 }
 
+func sortedByKey(es []ruleset.Element) []ruleset.Element {
+	byKey := func(a, b ruleset.Element) int { return bytes.Compare(a.Key, b.Key) }
+	if slices.IsSortedFunc(es, byKey) {
+		return es
+	}
+	es = slices.Clone(es)
+	slices.SortFunc(es, byKey)
+	return es
+}
+
 // word gives the class word of an address. The interval maps cover the whole
 // space, so the run that starts last before the address holds it.
 func (j *judge) word(a netip.Addr) uint32 {
-	if w, ok := j.hosts[a]; ok {
-		return w
+	key := a.AsSlice()
+	for _, es := range j.hosts {
+		i, ok := slices.BinarySearchFunc(es, key, func(e ruleset.Element, key []byte) int { return bytes.Compare(e.Key, key) })
+		if ok && len(es[i].Data) == 4 {
+			return binary.NativeEndian.Uint32(es[i].Data)
+		}
 	}
 	runs := j.nets[famIndex(a)]
 	i, found := slices.BinarySearchFunc(runs, a, func(r netRun, a netip.Addr) int { return r.from.Compare(a) })

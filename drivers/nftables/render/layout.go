@@ -47,7 +47,7 @@ const (
 
 // Names of sets and maps.
 const (
-	setHost4    = "host4"
+	setHost4    = "host4" // its first shard; see shardName
 	setHost6    = "host6"
 	setNet4     = "net4"
 	setNet6     = "net6"
@@ -130,8 +130,8 @@ func DropSets() []string { return []string{setDrop4, setDrop6, setDropX4, setDro
 // Judges reports whether the elements of a set decide which verdict a flow gets.
 func Judges(set string) bool {
 	switch set {
-	case setHost4, setHost6, setNet4, setNet6, setSvc, setSvcRange, setProto, setRest:
+	case setNet4, setNet6, setSvc, setSvcRange, setProto, setRest:
 		return true
 	}
-	return strings.HasPrefix(set, setPair) || strings.HasPrefix(set, setPartial)
+	return HostSet(set) || strings.HasPrefix(set, setPair) || strings.HasPrefix(set, setPartial)
 }

@@ -42,6 +42,10 @@ func compare(have, want *ruleset.Table) *delta {
 	if have == nil || want == nil {
 		return d
 	}
+	if !hooked(have) {
+		d.rebuild, d.why = true, "its loading was interrupted"
+		return d
+	}
 	for i := range want.Sets {
 		w := &want.Sets[i]
 		h := have.Set(w.Name)

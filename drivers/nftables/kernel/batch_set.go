@@ -110,6 +110,26 @@ func (b *Batch) AddElements(family ruleset.Family, table, set string, elements [
 		unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, elements, true)
 }
 
+// AddElementsWithin adds elements while the batch has at most n bytes (Len), one at
+// least where the batch is empty, and returns those that are left for another one.
+func (b *Batch) AddElementsWithin(n int, family ruleset.Family, table, set string, elements []ruleset.Element) (left []ruleset.Element) {
+	op := batchOp{verb: "add %d elements to set", name: set, family: family, table: table}
+	for len(elements) > 0 {
+		// The largest element, and what a message has around its elements.
+		const element, around = 1024, 128
+		room := n - b.Len() - around - len(table) - len(set)
+		if room < element && len(b.ops) > 0 {
+			break
+		}
+		some := elements
+		if len(b.ops) == 0 {
+			some = elements[:min(len(elements), echoElements)]
+		}
+		elements = elements[b.elementMessage(op, unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, some, true, min(room, elementBytes)):]
+	}
+	return elements
+}
+
 // DelElements deletes elements by key; data, timeouts and counters are not
 // looked at. An element that is absent, or whose timeout has run out, makes the
 // whole batch fail (ENOENT).

@@ -262,7 +262,7 @@ func (a Addrs) Subtract(o Addrs) Addrs {
 	if len(a.runs) == 0 || len(o.runs) == 0 {
 		return a
 	}
-	out := make([]Range, 0, len(a.runs))
+	out := make([]Range, 0, len(a.runs)+len(o.runs))
 	j := 0
 	for _, x := range a.runs {
 		lo, open := x.From, true
@@ -286,6 +286,9 @@ func (a Addrs) Subtract(o Addrs) Addrs {
 	}
 	if len(out) == 0 {
 		return Addrs{}
+	}
+	if len(out) <= cap(out)/2 {
+		out = slices.Clone(out)
 	}
 	return Addrs{out}
 }

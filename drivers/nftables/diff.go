@@ -207,6 +207,7 @@ func (d *delta) batch() *kernel.Batch {
 	name := d.want.Name
 	if d.have == nil || d.rebuild {
 		b.AddTable(fam, name, d.want.Flags, nil)
+		b.Reserve(d.want.Sets)
 		for i := range d.want.Sets {
 			b.AddSet(fam, name, &d.want.Sets[i])
 		}

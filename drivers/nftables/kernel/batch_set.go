@@ -153,6 +153,18 @@ func (b *Batch) elementMessages(op batchOp, msg, flags uint16, elements []rulese
 	}
 }
 
+// Reserve makes room for the elements of some sets, so that a batch of a million
+// is not copied each time that it grows.
+func (b *Batch) Reserve(sets []ruleset.Set) {
+	room := 0
+	for i := range sets {
+		if es := sets[i].Elements; len(es) > 0 {
+			room += elementsRoom(es, true)
+		}
+	}
+	b.buf = slices.Grow(b.buf, room)
+}
+
 // elementsRoom guesses how many bytes elements take. Element lists are uniform:
 // one growth of the buffer serves them all.
 func elementsRoom(elements []ruleset.Element, full bool) int {

@@ -304,7 +304,7 @@ func (d *Driver) sweep(ctx context.Context, c *kernel.Conn, j *judge, own packet
 		verdict := j.flow(f)
 		switch {
 		case ours && verdict == f.Mark&^render.VerdictMask|render.VerdictBase:
-		case f.Orig.Proto != unix.IPPROTO_TCP && !j.permits[verdict]:
+		case f.Orig.Proto != unix.IPPROTO_TCP && !j.permitted(verdict):
 			forget = append(forget, *f)
 		case ours:
 			unmark = append(unmark, *f)

@@ -31,6 +31,8 @@ type judge struct {
 	rest  map[uint32]uint32
 	// permits are the verdicts that let flows through.
 	permits map[uint32]bool
+
+	table *ruleset.Table // not read yet: often there is no flow to judge
 }
 
 type netRun struct {
@@ -44,7 +46,16 @@ type portRun struct {
 }
 
 func newJudge(t *ruleset.Table) *judge {
-	j := &judge{pairs: map[string]map[[8]byte]uint32{}, keep: map[uint32]uint32{}, half: map[string]map[uint32]uint32{}, svc: map[string]uint32{},
+	return &judge{table: t}
+}
+
+// read takes the table apart when it is first asked for.
+func (j *judge) read() {
+	t := j.table
+	if t == nil {
+		return
+	}
+	*j = judge{pairs: map[string]map[[8]byte]uint32{}, keep: map[uint32]uint32{}, half: map[string]map[uint32]uint32{}, svc: map[string]uint32{},
 		ports: map[uint32][]portRun{}, proto: map[[8]byte]uint32{}, rest: map[uint32]uint32{}, permits: map[uint32]bool{}}
 	for i := range t.Sets {
 		s := &t.Sets[i]
@@ -59,7 +70,12 @@ func newJudge(t *ruleset.Table) *judge {
 	for i := range j.nets {
 		slices.SortFunc(j.nets[i], func(a, b netRun) int { return a.from.Compare(b.from) })
 	}
-	return j
+}
+
+// permitted reports whether a verdict lets flows through.
+func (j *judge) permitted(verdict uint32) bool {
+	j.read()
+	return j.permits[verdict]
 }
 
 func (j *judge) element(set string, e *ruleset.Element) {
@@ -155,6 +171,7 @@ func (j *judge) flow(f *kernel.Flow) uint32 {
 }
 
 func (j *judge) verdict(src, dst netip.Addr, proto uint8, num uint16) uint32 {
+	j.read()
 	a, b := j.word(src), j.word(dst)
 	egress, ingress := false, false // already allowed
 	for space := 0; ; space++ {

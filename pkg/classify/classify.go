@@ -63,6 +63,11 @@ func Compile(book *policy.Rulebook, extra map[string]Expr) (*Classifier, *diag.L
 func (c *Classifier) Classify(assets []inventory.Asset) *Result {
 	res := &Result{Matches: map[string][]string{}, Extra: map[string][]string{}}
 	x := newIndex(assets)
+	// Assets are mostly in order of ID: members are, too, then.
+	inOrder := true
+	for i := 1; i < len(assets) && inOrder; i++ {
+		inOrder = assets[i-1].ID <= assets[i].ID
+	}
 	acts := make([]*activation, len(assets))
 	evaluate := func(n *named, i int32) Verdict {
 		if acts[i] == nil {
@@ -97,7 +102,7 @@ func (c *Classifier) Classify(assets []inventory.Asset) *Result {
 				visit(i, n.rule.judge(&assets[i], func() Verdict { return evaluate(n, i) }))
 			}
 		}
-		if !slices.IsSorted(ids) {
+		if !inOrder {
 			slices.Sort(ids)
 		}
 		if n.group != "" {

@@ -124,12 +124,12 @@ func (r *resolver) group(name string) (packet.Addrs, error) {
 	r.busy[name] = true
 	defer delete(r.busy, name)
 
-	gives, err := r.union(append(append([]string(nil), r.in.Where[name]...), g.Members...), g.Groups)
+	gives, err := r.union(g.Groups, r.in.Where[name], g.Members)
 	if err != nil {
 		return packet.Addrs{}, err
 	}
 	gives = gives.Union(packet.AddrsOf(g.Prefixes...))
-	except, err := r.union(g.ExceptAssets, g.ExceptGroups)
+	except, err := r.union(g.ExceptGroups, g.ExceptAssets)
 	if err != nil {
 		return packet.Addrs{}, err
 	}
@@ -138,7 +138,7 @@ func (r *resolver) group(name string) (packet.Addrs, error) {
 	return set, nil
 }
 
-func (r *resolver) union(assets, groups []string) (packet.Addrs, error) {
+func (r *resolver) union(groups []string, assets ...[]string) (packet.Addrs, error) {
 	sets := make([]packet.Addrs, 0, len(groups))
 	for _, name := range groups { // they use the builder, too
 		set, err := r.group(name)
@@ -148,10 +148,12 @@ func (r *resolver) union(assets, groups []string) (packet.Addrs, error) {
 		sets = append(sets, set)
 	}
 	at := 0
-	for _, id := range assets {
-		var ok bool
-		if at, ok = r.assets.find(id, at); ok && !r.without[id] {
-			r.add(at)
+	for _, list := range assets {
+		for _, id := range list {
+			var ok bool
+			if at, ok = r.assets.find(id, at); ok && !r.without[id] {
+				r.add(at)
+			}
 		}
 	}
 	for _, set := range sets {

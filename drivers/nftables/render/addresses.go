@@ -132,15 +132,17 @@ func (p *placed) addr(four bool) netip.Addr {
 // placesOf lists the single addresses of all classes, and where the wider runs
 // begin, both in order.
 func placesOf(words []uint32, classes []packet.Addrs, four bool) (singles, wide []placed) {
-	n := 0
+	n, all := 0, 0
 	for _, c := range classes {
-		for _, r := range runsOf(c, four) {
+		runs := runsOf(c, four)
+		all += len(runs)
+		for _, r := range runs {
 			if r.From == r.To {
 				n++
 			}
 		}
 	}
-	singles = make([]placed, 0, n)
+	singles, wide = make([]placed, 0, n), make([]placed, 0, all-n)
 	for i, c := range classes {
 		for _, r := range runsOf(c, four) {
 			at := placedAt(r.From, words[i])

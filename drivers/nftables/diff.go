@@ -124,6 +124,9 @@ func diffElements(h, w *ruleset.Set) elementDelta {
 	if w.Flags&ruleset.SetInterval != 0 && w.Flags&ruleset.SetConcat == 0 {
 		return diffRuns(h, w)
 	}
+	if h != nil && ascending(h.Elements) && ascending(w.Elements) {
+		return diffAscending(h, w)
+	}
 	d := elementDelta{set: w, before: map[string]ruleset.Element{}}
 	want := make(map[string]*ruleset.Element, len(w.Elements))
 	for i := range w.Elements {

@@ -119,10 +119,16 @@ func (a *alloc) readClasses(t *ruleset.Table) {
 	hosts := map[bool]packet.Addrs{}
 	for _, name := range []string{setHost4, setHost6} {
 		var all []packet.Range
-		for _, e := range shardElements(t, name) {
-			if r, ok := hostRange(e.Key); ok {
-				runs[word(e.Data)] = append(runs[word(e.Data)], r)
-				all = append(all, r)
+		for i := range t.Sets {
+			if _, ok := shardOf(name, t.Sets[i].Name); !ok {
+				continue
+			}
+			for k := range t.Sets[i].Elements {
+				e := &t.Sets[i].Elements[k]
+				if r, ok := hostRange(e.Key); ok {
+					runs[word(e.Data)] = append(runs[word(e.Data)], r)
+					all = append(all, r)
+				}
 			}
 		}
 		hosts[name == setHost4] = packet.AddrRanges(all)

@@ -86,21 +86,6 @@ func shardSets(t *ruleset.Table, base string) map[int][]ruleset.Element {
 	return out
 }
 
-// shardElements lists the elements of all shards of a map.
-func shardElements(t *ruleset.Table, base string) []ruleset.Element {
-	sets := shardSets(t, base)
-	if len(sets) == 1 {
-		return sets[0]
-	}
-	var out []ruleset.Element
-	for i := range t.Sets {
-		if n, ok := shardOf(base, t.Sets[i].Name); ok {
-			out = append(out, sets[n]...)
-		}
-	}
-	return out
-}
-
 // addShards adds a map whose elements are sorted, spread over as many shards as it
 // needs, and gives their names for the rules that look them up.
 func (s *matrixSets) addShards(base string, k kind, elements []ruleset.Element) (names []string) {

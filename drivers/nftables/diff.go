@@ -217,10 +217,12 @@ func (d *delta) batch() *kernel.Batch {
 		for i := range d.want.Chains {
 			b.AddChain(fam, name, &d.want.Chains[i])
 		}
+		// Rules come before elements: for each rule that looks a map up the kernel walks
+		// along all elements that the map has by then, which took as long as adding them.
+		addRules(b, name, d.want.Chains)
 		for i := range d.want.Sets {
 			b.AddElements(fam, name, d.want.Sets[i].Name, d.want.Sets[i].Elements)
 		}
-		addRules(b, name, d.want.Chains)
 		if d.rebuild {
 			b.AddElements(fam, name, "hold", permitKeys(d.have))
 		}

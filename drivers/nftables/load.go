@@ -88,11 +88,6 @@ func (d *delta) loadTable(p *parts) *kernel.Batch {
 	for i := range d.want.Sets {
 		p.next().AddSet(fam, name, &d.want.Sets[i])
 	}
-	for i := range d.want.Sets {
-		if !isWindow(d.want.Sets[i].Name) {
-			p.elements(name, d.want.Sets[i].Name, d.want.Sets[i].Elements)
-		}
-	}
 	for i := range d.want.Chains {
 		if c := &d.want.Chains[i]; c.Hook == nil {
 			p.next().AddChain(fam, name, c)
@@ -103,6 +98,11 @@ func (d *delta) loadTable(p *parts) *kernel.Batch {
 			for k := range c.Rules {
 				p.next().AddRule(fam, name, c.Name, &c.Rules[k])
 			}
+		}
+	}
+	for i := range d.want.Sets {
+		if !isWindow(d.want.Sets[i].Name) {
+			p.elements(name, d.want.Sets[i].Name, d.want.Sets[i].Elements)
 		}
 	}
 	last := &kernel.Batch{}

@@ -42,6 +42,10 @@ func compare(have, want *ruleset.Table) *delta {
 	if have == nil || want == nil {
 		return d
 	}
+	if !hooked(have) {
+		d.rebuild, d.why = true, "its loading was interrupted"
+		return d
+	}
 	for i := range want.Sets {
 		w := &want.Sets[i]
 		h := have.Set(w.Name)
@@ -120,6 +124,9 @@ func diffElements(h, w *ruleset.Set) elementDelta {
 	if w.Flags&ruleset.SetInterval != 0 && w.Flags&ruleset.SetConcat == 0 {
 		return diffRuns(h, w)
 	}
+	if h != nil && ascending(h.Elements) && ascending(w.Elements) {
+		return diffAscending(h, w)
+	}
 	d := elementDelta{set: w, before: map[string]ruleset.Element{}}
 	want := make(map[string]*ruleset.Element, len(w.Elements))
 	for i := range w.Elements {
@@ -178,16 +185,19 @@ func (d *delta) batch() *kernel.Batch {
 	name := d.want.Name
 	if d.have == nil || d.rebuild {
 		b.AddTable(fam, name, d.want.Flags, nil)
+		b.Reserve(d.want.Sets)
 		for i := range d.want.Sets {
 			b.AddSet(fam, name, &d.want.Sets[i])
 		}
 		for i := range d.want.Chains {
 			b.AddChain(fam, name, &d.want.Chains[i])
 		}
+		// Rules come before elements: for each rule that looks a map up the kernel walks
+		// along all elements that the map has by then, which took as long as adding them.
+		addRules(b, name, d.want.Chains)
 		for i := range d.want.Sets {
 			b.AddElements(fam, name, d.want.Sets[i].Name, d.want.Sets[i].Elements)
 		}
-		addRules(b, name, d.want.Chains)
 		if d.rebuild {
 			hold{all: true}.put(b, name, d.have)
 		}

@@ -26,6 +26,10 @@ type Driver struct {
 	interfaces []string
 	bounds     compile.Bounds
 	pairs      int
+	// For tests: how much a socket sends at once, and what to do between the parts of
+	// a load.
+	sendLimit int
+	afterPart func(part int)
 }
 
 // Options say where and for what site a driver works.
@@ -73,6 +77,9 @@ func (d *Driver) open() (*kernel.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", driver.ErrUnreachable, err)
 	}
+	if d.sendLimit > 0 {
+		c.LimitSend(d.sendLimit)
+	}
 	return c, nil
 }
 
@@ -110,7 +117,11 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	if err != nil {
 		return nil, err
 	}
-	t, words, err := render.TableWords(want, h.Table(), d.bounds)
+	there := h.Table()
+	if there != nil && !hooked(there) {
+		there = nil // the rest of an interrupted load, with no ids that flows bear
+	}
+	t, words, err := render.TableWords(want, there, d.bounds)
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +178,7 @@ func (d *Driver) Diff(have, want driver.State) (*driver.Change, error) {
 		return nil, err
 	}
 	dl := compare(h.Table(), w.Table())
-	return &driver.Change{From: h, To: w, Ops: dl.ops(), First: h.Table() == nil && w.Table() != nil}, nil
+	return &driver.Change{From: h, To: w, Ops: dl.ops(), First: (h.Table() == nil || !hooked(h.Table())) && w.Table() != nil}, nil
 }
 
 // Decode gives a state its meaning.
@@ -178,7 +189,7 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 	}
 	out := decode.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
 		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces, Pairs: d.pairs})
-	if t := st.Table(); t != nil {
+	if t := st.Table(); t != nil && hooked(t) {
 		for _, c := range t.Chains {
 			if name, ok := strings.CutPrefix(c.Name, "state_"); ok {
 				out.Installed = append(out.Installed, name)
@@ -208,7 +219,7 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 	if dl.empty() {
 		return nil
 	}
-	if dl.have == nil {
+	if dl.have == nil || !hooked(dl.have) {
 		// A table that was lost hides its ids, and flows still bear them: a mark that is
 		// given out again would let its old flow through.
 		if err := d.clearMarks(ctx, c); err != nil {
@@ -235,6 +246,9 @@ func (d *Driver) commit(ctx context.Context, c *kernel.Conn, from *State, dl *de
 	batch := dl.batch()
 	if batch.Messages() == 0 {
 		return nil // only the end of an interrupted change is left to do
+	}
+	if room := c.Room(batch.Len()); batch.Len() > room {
+		return d.commitParts(ctx, c, from, dl, room)
 	}
 	for range commitTries {
 		err := c.Commit(ctx, batch, gen)
@@ -327,7 +341,7 @@ func (d *Driver) sweep(ctx context.Context, c *kernel.Conn, j *judge, own, conce
 		verdict := j.flow(f)
 		switch {
 		case ours && verdict == f.Mark&^render.VerdictMask|render.VerdictBase:
-		case f.Orig.Proto != unix.IPPROTO_TCP && !j.permits[verdict]:
+		case f.Orig.Proto != unix.IPPROTO_TCP && !j.permitted(verdict):
 			forget = append(forget, *f)
 		case ours:
 			unmark = append(unmark, *f)

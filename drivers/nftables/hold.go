@@ -45,7 +45,7 @@ func (d *delta) holds() hold {
 		if !render.Judges(e.set.Name) {
 			continue
 		}
-		if !render.IsHosts(e.set.Name) {
+		if !render.HostSet(e.set.Name) {
 			return hold{all: true}
 		}
 		h.add(e.del, e.add)

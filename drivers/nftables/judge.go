@@ -18,9 +18,11 @@ import (
 // longer fits: those lose their mark, and the kernel judges their next packet.
 // A mistake here could cost a flow one more judgement, never give it a verdict.
 type judge struct {
-	hosts map[netip.Addr]uint32
-	// shard is the place of the map that an address is in; absent: the first.
-	shard map[netip.Addr]int
+	// hosts are the sets of single addresses, each sorted by key. They are searched
+	// and not made a map of: a site has a million, and often no flow at all.
+	hosts []hostSet
+	// moved are addresses whose element is another one than in hosts, or gone.
+	moved map[netip.Addr]hostAt
 	nets  [2][]netRun
 	pairs map[string]map[[8]byte]uint32 // by the name of the set
 	keep  map[uint32]uint32
@@ -31,6 +33,8 @@ type judge struct {
 	rest  map[uint32]uint32
 	// permits are the verdicts that let flows through.
 	permits map[uint32]bool
+
+	table *ruleset.Table // not read yet: often there is no flow to judge
 }
 
 type netRun struct {
@@ -44,10 +48,23 @@ type portRun struct {
 }
 
 func newJudge(t *ruleset.Table) *judge {
-	j := &judge{hosts: map[netip.Addr]uint32{}, pairs: map[string]map[[8]byte]uint32{}, keep: map[uint32]uint32{}, half: map[string]map[uint32]uint32{}, svc: map[string]uint32{},
+	return &judge{table: t}
+}
+
+// read takes the table apart when it is first asked for.
+func (j *judge) read() {
+	t := j.table
+	if t == nil {
+		return
+	}
+	*j = judge{pairs: map[string]map[[8]byte]uint32{}, keep: map[uint32]uint32{}, half: map[string]map[uint32]uint32{}, svc: map[string]uint32{},
 		ports: map[uint32][]portRun{}, proto: map[[8]byte]uint32{}, rest: map[uint32]uint32{}, permits: map[uint32]bool{}}
 	for i := range t.Sets {
 		s := &t.Sets[i]
+		if render.HostSet(s.Name) {
+			j.hosts = append(j.hosts, hostSet{s.Name, sortedByKey(s.Elements)})
+			continue
+		}
 		for k := range s.Elements {
 			j.element(s.Name, &s.Elements[k])
 		}
@@ -55,7 +72,12 @@ func newJudge(t *ruleset.Table) *judge {
 	for i := range j.nets {
 		slices.SortFunc(j.nets[i], func(a, b netRun) int { return a.from.Compare(b.from) })
 	}
-	return j
+}
+
+// permitted reports whether a verdict lets flows through.
+func (j *judge) permitted(verdict uint32) bool {
+	j.read()
+	return j.permits[verdict]
 }
 
 func (j *judge) element(set string, e *ruleset.Element) {
@@ -64,10 +86,6 @@ func (j *judge) element(set string, e *ruleset.Element) {
 		value = binary.NativeEndian.Uint32(e.Data)
 	}
 	switch set {
-	case "host4", "host6":
-		if a, ok := netip.AddrFromSlice(e.Key); ok {
-			j.hosts[a] = value
-		}
 	case "net4", "net6":
 		a, ok := netip.AddrFromSlice(e.Key)
 		if ok && e.Flags&ruleset.ElemIntervalEnd == 0 {
@@ -110,13 +128,51 @@ func famIndex(a netip.Addr) int {
 	return 1
 }
 
+func sortedByKey(es []ruleset.Element) []ruleset.Element {
+	byKey := func(a, b ruleset.Element) int { return bytes.Compare(a.Key, b.Key) }
+	if slices.IsSortedFunc(es, byKey) {
+		return es
+	}
+	es = slices.Clone(es)
+	slices.SortFunc(es, byKey)
+	return es
+}
+
 // word gives the class word of an address. The interval maps cover the whole
 // space, so the run that starts last before the address holds it.
 func (j *judge) word(a netip.Addr) uint32 {
-	if w, ok := j.hosts[a]; ok {
-		return w
+	if at := j.host(a); at.there {
+		return at.word
 	}
 	return j.netWord(a)
+}
+
+// hostSet is a map of single addresses, by key.
+type hostSet struct {
+	name  string
+	elems []ruleset.Element
+}
+
+// hostAt is the element of a single address, if there is one.
+type hostAt struct {
+	word  uint32
+	set   string
+	there bool
+}
+
+// host finds the element of a single address.
+func (j *judge) host(a netip.Addr) hostAt {
+	if at, ok := j.moved[a]; ok {
+		return at
+	}
+	key := a.AsSlice()
+	for _, h := range j.hosts {
+		i, ok := slices.BinarySearchFunc(h.elems, key, func(e ruleset.Element, key []byte) int { return bytes.Compare(e.Key, key) })
+		if ok && len(h.elems[i].Data) == 4 {
+			return hostAt{binary.NativeEndian.Uint32(h.elems[i].Data), h.name, true}
+		}
+	}
+	return hostAt{}
 }
 
 // netWord gives the word of the run that an address lies in.
@@ -146,6 +202,7 @@ func (j *judge) flow(f *kernel.Flow) uint32 {
 }
 
 func (j *judge) verdict(src, dst netip.Addr, proto uint8, num uint16) uint32 {
+	j.read()
 	a, b := j.word(src), j.word(dst)
 	egress, ingress := false, false // already allowed
 	for space := 0; ; space++ {

@@ -27,7 +27,8 @@ type mover struct {
 	own   packet.Addrs
 	gen   uint32
 
-	judge  *judge // the table as it is, for live flows and for what is there
+	judge  *judge      // the table as it is, for live flows and for what is there
+	hosts  [2][]string // the maps of single addresses: of IPv4, of IPv6
 	sizes  map[string]uint32
 	counts map[string]kernel.Count // of every set, as it has to be
 	loose  map[string]bool         // sets whose elements come or go by themselves
@@ -62,6 +63,9 @@ func (d *Driver) Mover(ctx context.Context, now, rendered driver.State) (driver.
 	}
 	m := &mover{d: d, c: c, table: t.Name, words: r.words, own: r.Own, gen: n.Ruleset.Generation, judge: newJudge(t),
 		sizes: map[string]uint32{}, loose: map[string]bool{}, held: map[netip.Addr]bool{}}
+	m.hosts = [2][]string{render.HostSets(t, true), render.HostSets(t, false)}
+	m.judge.read()
+	m.judge.moved = map[netip.Addr]hostAt{}
 	for i := range t.Sets {
 		s := &t.Sets[i]
 		m.sizes[s.Name] = s.Size
@@ -92,7 +96,7 @@ func (m *mover) Unchanged(ctx context.Context) (bool, error) {
 type step struct {
 	addr      netip.Addr
 	set       string
-	old, new  uint32
+	new       uint32
 	del, add  bool
 	firstHold bool
 }
@@ -146,13 +150,15 @@ func (m *mover) steps(moves []driver.Move) ([]step, error) {
 			return nil, fmt.Errorf("%w: %s moves twice at a time", driver.ErrRefused, mv.Addr)
 		}
 		seen[mv.Addr] = true
-		old, there := m.judge.hosts[mv.Addr]
+		now := m.judge.host(mv.Addr)
 		below := m.judge.netWord(mv.Addr)
-		st := step{addr: mv.Addr, old: old, new: word, del: there, add: word != below, firstHold: !m.held[mv.Addr]}
-		if there && old == word || !there && !st.add {
+		st := step{addr: mv.Addr, set: now.set, new: word, del: now.there, add: word != below, firstHold: !m.held[mv.Addr]}
+		if now.there && now.word == word || !now.there && !st.add {
 			continue
 		}
-		st.set, ok = m.hostSet(mv.Addr, there, adds)
+		if !now.there {
+			st.set, ok = m.room(mv.Addr, adds)
+		}
 		if !ok {
 			return nil, fmt.Errorf("%w: the map of single addresses is full", driver.ErrRefused)
 		}
@@ -161,14 +167,10 @@ func (m *mover) steps(moves []driver.Move) ([]step, error) {
 	return out, nil
 }
 
-// hostSet names the map that holds the address, or one with room for it.
-func (m *mover) hostSet(a netip.Addr, there bool, adds map[string]uint32) (string, bool) {
-	sets := render.HostSets(a.Is4())
-	if there {
-		return sets[m.judge.shard[a]], true
-	}
-	for _, name := range sets {
-		if size := m.sizes[name]; m.counts[name].Known && m.counts[name].Elements+adds[name] < size {
+// room names a map of single addresses that takes one more.
+func (m *mover) room(a netip.Addr, adds map[string]uint32) (string, bool) {
+	for _, name := range m.hosts[famIndex(a)] {
+		if m.counts[name].Known && m.counts[name].Elements+adds[name] < m.sizes[name] {
 			adds[name]++
 			return name, true
 		}
@@ -208,13 +210,12 @@ func (m *mover) holdFirst(b *kernel.Batch, steps []step) int {
 // note brings what is believed of the table up to a commit.
 func (m *mover) note(st *step) {
 	if st.del {
-		delete(m.judge.hosts, st.addr)
 		m.count(st.set, -1)
 	}
 	if st.add {
-		m.judge.hosts[st.addr] = st.new
 		m.count(st.set, 1)
 	}
+	m.judge.moved[st.addr] = hostAt{st.new, st.set, st.add}
 	if !m.held[st.addr] {
 		if len(m.held) == 0 {
 			m.count(setHold, 2)
@@ -331,7 +332,7 @@ func (m *mover) Check(ctx context.Context) ([]driver.Moved, error) {
 // the interval that holds it.
 func (m *mover) readBack(ctx context.Context, a netip.Addr) (driver.Moved, error) {
 	out := driver.Moved{Addr: a}
-	for _, set := range append([]string{render.NetSet(a.Is4())}, render.HostSets(a.Is4())...) {
+	for _, set := range append([]string{render.NetSet(a.Is4())}, m.hosts[famIndex(a)]...) {
 		if _, ok := m.counts[set]; !ok {
 			continue
 		}

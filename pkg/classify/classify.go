@@ -63,6 +63,11 @@ func Compile(book *policy.Rulebook, extra map[string]Expr) (*Classifier, *diag.L
 func (c *Classifier) Classify(assets []inventory.Asset) *Result {
 	res := &Result{Matches: map[string][]string{}, Extra: map[string][]string{}}
 	x := newIndex(assets)
+	// Assets are mostly in order of ID: members are, too, then.
+	inOrder := true
+	for i := 1; i < len(assets) && inOrder; i++ {
+		inOrder = assets[i-1].ID <= assets[i].ID
+	}
 	acts := make([]*activation, len(assets))
 	evaluate := func(n *named, i int32) Verdict {
 		if acts[i] == nil {
@@ -81,16 +86,25 @@ func (c *Classifier) Classify(assets []inventory.Asset) *Result {
 				res.Undecided = append(res.Undecided, n.undecided(assets[i].ID, v))
 			}
 		}
-		if n.rule.pred == nil || c.plain {
+		members, settled := n.rule.settled(x, c.plain)
+		switch {
+		case settled:
+			ids = make([]string, len(members))
+			for k, i := range members {
+				ids[k] = assets[i].ID
+			}
+		case n.rule.pred == nil || c.plain:
 			for i := range assets {
 				visit(int32(i), evaluate(n, int32(i)))
 			}
-		} else {
+		default:
 			for _, i := range n.rule.pred.candidates(x) {
 				visit(i, n.rule.judge(&assets[i], func() Verdict { return evaluate(n, i) }))
 			}
 		}
-		slices.Sort(ids)
+		if !inOrder {
+			slices.Sort(ids)
+		}
 		if n.group != "" {
 			res.Matches[n.group] = ids
 		} else {
@@ -120,6 +134,15 @@ func (c *Classifier) Reclassify(a *inventory.Asset) Membership {
 	}
 	slices.SortFunc(m.Undecided, compareUndecided)
 	return m
+}
+
+// settled lists the members where the index alone knows them, as it does where the
+// predicate is the whole expression and no asset lacks what it asks for.
+func (r *rule) settled(x *index, plain bool) ([]int32, bool) {
+	if r.pred == nil || !r.exact || plain {
+		return nil, false
+	}
+	return r.pred.settled(x)
 }
 
 // judge answers by the predicate as far as it goes, and evaluates the rest.
@@ -182,6 +205,9 @@ func replace(lists map[string][]string, id string, names []string) map[string][]
 // warnings names the labels and attributes that expressions or policies compare
 // and no asset carries: most likely they are misspelt.
 func (c *Classifier) warnings(assets []inventory.Asset) *diag.List {
+	if c.allCarried(assets) {
+		return &diag.List{}
+	}
 	carried := map[string]bool{}
 	for i := range assets {
 		for k := range assets[i].Labels {
@@ -208,6 +234,39 @@ func (c *Classifier) warnings(assets []inventory.Asset) *diag.List {
 		d.Len, d.Hint = u.len, suggestField(u.field, known)
 	}
 	return &out
+}
+
+// allCarried reports whether there is nothing to warn of. The names of a site with
+// a million assets are nearly always on the first few.
+func (c *Classifier) allCarried(assets []inventory.Asset) bool {
+	open := map[field]bool{}
+	for _, n := range c.rules {
+		for _, u := range n.rule.uses {
+			open[u.of()] = true
+		}
+	}
+	for _, u := range c.labels {
+		open[u.of()] = true
+	}
+	for i := range assets {
+		for f := range open {
+			if _, ok := f.of(&assets[i]); ok {
+				delete(open, f)
+			}
+		}
+		if len(open) == 0 {
+			return true
+		}
+	}
+	return len(open) == 0
+}
+
+// of gives the field that is used.
+func (u use) of() field {
+	if name, ok := strings.CutPrefix(u.field, inventory.FieldLabel); ok {
+		return field{varLabels, name}
+	}
+	return field{varAttributes, strings.TrimPrefix(u.field, inventory.FieldAttribute)}
 }
 
 // suggestField looks for a name of the same sort first, and then for the same

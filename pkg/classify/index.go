@@ -76,6 +76,62 @@ func (ps some) candidates(x *index) []int32 {
 	return union(lists)
 }
 
+func (p equals) settled(x *index) ([]int32, bool) {
+	if len(x.of(p.field).lack) > 0 {
+		return nil, false
+	}
+	return p.candidates(x), true
+}
+
+func (p has) settled(x *index) ([]int32, bool) { return p.candidates(x), true }
+
+func (ps all) settled(x *index) ([]int32, bool) {
+	lists, ok := settledTerms(ps, x)
+	if !ok {
+		return nil, false
+	}
+	slices.SortStableFunc(lists, func(a, b []int32) int { return len(a) - len(b) })
+	out := lists[0]
+	for _, l := range lists[1:] {
+		out = common(out, l)
+	}
+	return out, true
+}
+
+func (ps some) settled(x *index) ([]int32, bool) {
+	lists, ok := settledTerms(ps, x)
+	return union(lists), ok
+}
+
+func settledTerms(ps []pred, x *index) (lists [][]int32, ok bool) {
+	for _, p := range ps {
+		l, ok := p.settled(x)
+		if !ok {
+			return nil, false
+		}
+		lists = append(lists, l)
+	}
+	return lists, true
+}
+
+// common lists what is in both sorted lists. The first is the shorter one: each of
+// its numbers is sought in the other from where the last one was.
+func common(few, many []int32) []int32 {
+	var out []int32
+	for _, n := range few {
+		step := 1
+		for step < len(many) && many[step] < n {
+			step *= 2
+		}
+		at, found := slices.BinarySearch(many[:min(step+1, len(many))], n)
+		if found {
+			out = append(out, n)
+		}
+		many = many[at:]
+	}
+	return out
+}
+
 // union merges sorted lists.
 func union(lists [][]int32) []int32 {
 	lists = slices.DeleteFunc(lists, func(l []int32) bool { return len(l) == 0 })

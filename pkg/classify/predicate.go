@@ -82,6 +82,9 @@ type pred interface {
 	// candidates lists, sorted and without repeats, every asset for which the
 	// predicate may be other than no.
 	candidates(x *index) []int32
+	// settled lists, sorted and without repeats, the assets for which the predicate is
+	// yes. It is not ok where the predicate is unsure for any asset.
+	settled(x *index) (members []int32, ok bool)
 }
 
 // truth is one of CEL's three outcomes.

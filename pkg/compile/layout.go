@@ -20,6 +20,9 @@ type Bounds struct {
 	// SpaceCost is what one more lookup is worth in pairs: tables cost little, and
 	// every new packet pays for a lookup.
 	SpaceCost int
+	// Shard bounds the single addresses of one table, where the device spreads more
+	// over several; 0 stands for the device's own bound.
+	Shard int
 }
 
 // DefaultBounds are those of a device that looks words of 28 bits up in hash

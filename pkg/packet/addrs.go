@@ -262,7 +262,14 @@ func (a Addrs) Subtract(o Addrs) Addrs {
 	if len(a.runs) == 0 || len(o.runs) == 0 {
 		return a
 	}
-	out := make([]Range, 0, len(a.runs))
+	room := len(a.runs)
+	if room <= fewRuns { // all that nobody holds is two runs cut by a million
+		for _, x := range a.runs {
+			first := o.seek(0, x.From)
+			room += min(o.seek(first, x.To)+1, len(o.runs)) - first
+		}
+	}
+	out := make([]Range, 0, room)
 	j := 0
 	for _, x := range a.runs {
 		lo, open := x.From, true
@@ -289,6 +296,9 @@ func (a Addrs) Subtract(o Addrs) Addrs {
 	}
 	return Addrs{out}
 }
+
+// fewRuns is up to how many runs it is worth while to look where they lie.
+const fewRuns = 4
 
 // Prefixes returns the smallest list of prefixes that covers the set exactly.
 func (a Addrs) Prefixes() []netip.Prefix {

@@ -34,6 +34,15 @@ func (b *Builder) AddPrefix(p netip.Prefix) {
 	b.AddRange(PrefixRange(p))
 }
 
+// AddIPv4 adds one address, given as a number.
+func (b *Builder) AddIPv4(n uint32) { b.v4 = append(b.v4, uint64(n)<<32|uint64(n)) }
+
+// AddIPv6 does the same for the halves of an IPv6 address.
+func (b *Builder) AddIPv6(hi, lo uint64) {
+	n := u128{hi, lo}
+	b.v6 = append(b.v6, run6{n, n})
+}
+
 // AddRange adds a run, which must not span both families.
 func (b *Builder) AddRange(r Range) {
 	if r.From.Is4() {

@@ -14,21 +14,55 @@ type Cell struct {
 // the same input gives the same cells. Equality of memberships is compared
 // exactly, bit by bit: two cells can never be merged by a hash.
 func Partition(sets []Addrs) []Cell {
+	cells, _ := Locate(sets)
+	return cells
+}
+
+// Locate is Partition, and says where each cell lies.
+func Locate(sets []Addrs) ([]Cell, *Places) {
 	p := NewPartitioner(len(sets))
+	// Sets that are the same runs in memory go as one. The addresses that nobody holds
+	// are: the largest set of a site, and mostly given twice.
+	type block struct {
+		first *Range
+		n     int
+	}
+	first := make(map[block]int, len(sets))
+	twins := map[int][]int{} // a set -> itself and those that are the same
 	n4, n6 := 0, 0
-	for _, s := range sets {
+	for i, s := range sets {
+		if len(s.runs) == 0 {
+			continue
+		}
+		b := block{&s.runs[0], len(s.runs)}
+		if k, ok := first[b]; ok {
+			if twins[k] == nil {
+				twins[k] = []int{k}
+			}
+			twins[k] = append(twins[k], i)
+			continue
+		}
+		first[b] = i
 		n := s.count4()
 		n4, n6 = n4+n, n6+len(s.runs)-n
 	}
 	p.events.v4 = make([]uint64, 0, n4)
 	p.events.v6 = make([]key6, 0, n6)
 	for i, s := range sets {
-		list := p.List(i)
+		if len(s.runs) == 0 || first[block{&s.runs[0], len(s.runs)}] != i {
+			continue
+		}
+		list := 0
+		if same := twins[i]; same != nil {
+			list = p.List(same...)
+		} else {
+			list = p.List(i)
+		}
 		for k := range s.runs {
 			p.Add(s.runs[k], list)
 		}
 	}
-	return p.Cells()
+	return p.Locate()
 }
 
 // Partitioner makes the same cells as Partition, without the sets: it is told of

@@ -110,6 +110,26 @@ func (b *Batch) AddElements(family ruleset.Family, table, set string, elements [
 		unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, elements, true)
 }
 
+// AddElementsWithin adds elements while the batch has at most n bytes (Len), one at
+// least where the batch is empty, and returns those that are left for another one.
+func (b *Batch) AddElementsWithin(n int, family ruleset.Family, table, set string, elements []ruleset.Element) (left []ruleset.Element) {
+	op := batchOp{verb: "add %d elements to set", name: set, family: family, table: table}
+	for len(elements) > 0 {
+		// The largest element, and what a message has around its elements.
+		const element, around = 1024, 128
+		room := n - b.Len() - around - len(table) - len(set)
+		if room < element && len(b.ops) > 0 {
+			break
+		}
+		some := elements
+		if len(b.ops) == 0 {
+			some = elements[:min(len(elements), echoElements)]
+		}
+		elements = elements[b.elementMessage(op, unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, some, true, min(room, elementBytes)):]
+	}
+	return elements
+}
+
 // DelElements deletes elements by key; data, timeouts and counters are not
 // looked at. An element that is absent, or whose timeout has run out, makes the
 // whole batch fail (ENOENT).
@@ -131,6 +151,18 @@ func (b *Batch) elementMessages(op batchOp, msg, flags uint16, elements []rulese
 		n := b.elementMessage(op, msg, flags, some, full, elementBytes)
 		elements = elements[n:]
 	}
+}
+
+// Reserve makes room for the elements of some sets, so that a batch of a million
+// is not copied each time that it grows.
+func (b *Batch) Reserve(sets []ruleset.Set) {
+	room := 0
+	for i := range sets {
+		if es := sets[i].Elements; len(es) > 0 {
+			room += elementsRoom(es, true)
+		}
+	}
+	b.buf = slices.Grow(b.buf, room)
 }
 
 // elementsRoom guesses how many bytes elements take. Element lists are uniform:

@@ -25,10 +25,13 @@ func (s *socket) growSendQueue(n int) (limit int, err error) {
 	if n <= s.sendLimit {
 		return s.sendLimit, nil
 	}
+	if s.sendFixed {
+		return s.sendLimit, TooLarge(n, s.sendLimit)
+	}
 	if n > mostSend-sendSlack {
 		return mostSend, fmt.Errorf("%w: %d bytes, and no socket sends more than 1 GiB", ErrTooLarge, n)
 	}
-	ask := n/2 + sendSlack // the kernel doubles it
+	ask := askFor(n)
 	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, ask) != nil {
 		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, ask)
 	}
@@ -38,8 +41,43 @@ func (s *socket) growSendQueue(n int) (limit int, err error) {
 	}
 	s.sendLimit = limit - sendOverhead
 	if n > s.sendLimit {
-		return s.sendLimit, fmt.Errorf("%w: %d bytes, and this process may send %d: raise net.core.wmem_max to %d, run with "+
-			"CAP_NET_ADMIN in the first user namespace, or fill new sets in several batches first (LoadChunked)", ErrTooLarge, n, s.sendLimit, ask)
+		return s.sendLimit, TooLarge(n, s.sendLimit)
 	}
 	return s.sendLimit, nil
+}
+
+// askFor is what to ask of the socket, or of net.core.wmem_max, for a datagram of n
+// bytes: the kernel doubles it.
+func askFor(n int) int { return n/2 + sendSlack }
+
+// TooLarge is the error of a batch of n bytes where limit can be sent.
+func TooLarge(n, limit int) error {
+	return fmt.Errorf("%w: %d bytes, and this process may send %d: raise net.core.wmem_max to %d, or run with "+
+		"CAP_NET_ADMIN in the first user namespace", ErrTooLarge, n, limit, askFor(n))
+}
+
+// Room returns how many bytes a batch may have (Batch.Len) to be committed, having
+// asked for room for n.
+func (c *Conn) Room(n int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cmd == nil {
+		return n // Commit says what is wrong
+	}
+	limit, _ := c.cmd.growSendQueue(n)
+	return limit
+}
+
+// LimitSend makes batches of more than about n bytes fail as they do for a process
+// whose buffers net.core.wmem_max bounds.
+func (c *Conn) LimitSend(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cmd == nil {
+		return
+	}
+	_ = unix.SetsockoptInt(c.cmd.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, n/2) // the kernel doubles it
+	if limit, err := unix.GetsockoptInt(c.cmd.fd, unix.SOL_SOCKET, unix.SO_SNDBUF); err == nil {
+		c.cmd.sendLimit, c.cmd.sendFixed = limit-sendOverhead, true
+	}
 }

@@ -28,6 +28,7 @@ type socket struct {
 	from unix.RawSockaddrNetlink // sender of the datagram in buf
 
 	sendLimit  int // largest datagram in bytes that the send buffer takes; 0: not asked yet
+	sendFixed  bool
 	begin, end [batchEdge]byte
 	ask        [batchEdge]byte // the question for the generation
 }

@@ -25,6 +25,7 @@ const (
 
 // alloc is what a device's table says of the ids in use.
 type alloc struct {
+	table    *ruleset.Table          // nil for none
 	words    map[uint32]packet.Addrs // class word -> its addresses
 	rulesets map[uint32]string       // ruleset id -> its contents
 	pairs    []map[[2]uint32]uint32  // of each space: two masked words -> ruleset id
@@ -44,6 +45,7 @@ func recoverIDs(t *ruleset.Table) *alloc {
 	if t == nil {
 		return a
 	}
+	a.table = t
 	a.readShape(t)
 	a.readClasses(t)
 	a.readRulesets(t)
@@ -117,10 +119,16 @@ func (a *alloc) readClasses(t *ruleset.Table) {
 	hosts := map[bool]packet.Addrs{}
 	for _, name := range []string{setHost4, setHost6} {
 		var all []packet.Range
-		for _, e := range elements(t, name) {
-			if r, ok := hostRange(e.Key); ok {
-				runs[word(e.Data)] = append(runs[word(e.Data)], r)
-				all = append(all, r)
+		for i := range t.Sets {
+			if _, ok := shardOf(name, t.Sets[i].Name); !ok {
+				continue
+			}
+			for k := range t.Sets[i].Elements {
+				e := &t.Sets[i].Elements[k]
+				if r, ok := hostRange(e.Key); ok {
+					runs[word(e.Data)] = append(runs[word(e.Data)], r)
+					all = append(all, r)
+				}
 			}
 		}
 		hosts[name == setHost4] = packet.AddrRanges(all)

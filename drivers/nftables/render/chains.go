@@ -85,7 +85,6 @@ func judgeChains(s *matrixSets) []*chain {
 		newChain(chainReversed).
 			add(ctReply(), goTo(chainThere)).
 			add(goTo(chainBack)),
-		// Prefixes first, single addresses override them.
 		portChain(chainPort, thDport),
 		portChain(chainBackPort, thSport),
 		// ICMP has its type and code where others have the source port. An answer's
@@ -105,7 +104,7 @@ func judgeChains(s *matrixSets) []*chain {
 	}
 	for _, d := range directions() {
 		if s.layout.Single {
-			chains = append(chains, d.onePair())
+			chains = append(chains, d.onePair(s))
 		} else {
 			chains = append(chains, d.spaces(s)...)
 		}
@@ -132,30 +131,39 @@ func directions() []direction {
 }
 
 // words looks the words of both addresses up.
-func (d direction) words(c *chain) *chain {
-	return c.
-		add(markFrom(setNet4, false, d.src4)).
-		add(priorityFrom(setNet4, d.dst4)).
-		add(markFrom(setHost4, false, d.src4)).
-		add(priorityFrom(setHost4, d.dst4)).
-		add(markFrom(setNet6, false, d.src6)).
-		add(priorityFrom(setNet6, d.dst6)).
-		add(markFrom(setHost6, false, d.src6)).
-		add(priorityFrom(setHost6, d.dst6))
+func (d direction) words(c *chain, s *matrixSets) *chain {
+	for _, set := range s.wordSets(true) {
+		c.add(markFrom(set, false, d.src4)).add(priorityFrom(set, d.dst4))
+	}
+	for _, set := range s.wordSets(false) {
+		c.add(markFrom(set, false, d.src6)).add(priorityFrom(set, d.dst6))
+	}
+	return c
 }
 
 // again looks the word of the source up once more: a ruleset's id took its place.
-func (d direction) again(c *chain) *chain {
-	return c.
-		add(markFrom(setNet4, false, d.src4)).
-		add(markFrom(setHost4, false, d.src4)).
-		add(markFrom(setNet6, false, d.src6)).
-		add(markFrom(setHost6, false, d.src6))
+func (d direction) again(c *chain, s *matrixSets) *chain {
+	for _, set := range s.wordSets(true) {
+		c.add(markFrom(set, false, d.src4))
+	}
+	for _, set := range s.wordSets(false) {
+		c.add(markFrom(set, false, d.src6))
+	}
+	return c
+}
+
+// wordSets lists the maps of one family's words in the order of their lookups:
+// prefixes first, single addresses override them.
+func (s *matrixSets) wordSets(four bool) []string {
+	if four {
+		return append([]string{setNet4}, s.hosts4...)
+	}
+	return append([]string{setNet6}, s.hosts6...)
 }
 
 // onePair judges by one table of all pairs.
-func (d direction) onePair() *chain {
-	return d.words(newChain(d.name)).
+func (d direction) onePair(s *matrixSets) *chain {
+	return d.words(newChain(d.name), s).
 		add(markFrom(setPair, false, metaMark, metaPriority)).
 		// No ruleset: nothing but the two classes' own defaults.
 		add(masked(metaMark, rulesetBase, expr.CmpOpEq, 0), goTo(chainDefault)).

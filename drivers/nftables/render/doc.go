@@ -18,6 +18,9 @@
 // under masks of its own. A ruleset that decides nothing for a service leads on to
 // the next space, with the source's word looked up anew.
 //
+// Single addresses that are too many for one map are spread over several; see
+// shardLimit.
+//
 // Id spaces are disjoint, because a failed map lookup leaves the mark as it was:
 // ruleset ids have bit 0x20000000, verdict ids 0x40000000, what decides one side
 // only has both, class words neither, and no id of one can be taken for one of

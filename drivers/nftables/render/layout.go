@@ -47,7 +47,7 @@ const (
 
 // Names of sets and maps.
 const (
-	setHost4    = "host4"
+	setHost4    = "host4" // its first shard; see shardName
 	setHost6    = "host6"
 	setNet4     = "net4"
 	setNet6     = "net6"
@@ -137,15 +137,11 @@ func HoldSets() (hold, all, moved4, moved6 string) {
 	return setHold, setHoldAll, setMoved4, setMoved6
 }
 
-// IsHosts reports whether a set gives single addresses their words, so that its
-// elements concern the flows of their own addresses and no others.
-func IsHosts(set string) bool { return set == setHost4 || set == setHost6 }
-
 // Judges reports whether the elements of a set decide which verdict a flow gets.
 func Judges(set string) bool {
 	switch set {
-	case setHost4, setHost6, setNet4, setNet6, setSvc, setSvcRange, setProto, setRest:
+	case setNet4, setNet6, setSvc, setSvcRange, setProto, setRest:
 		return true
 	}
-	return strings.HasPrefix(set, setPair) || strings.HasPrefix(set, setPartial)
+	return HostSet(set) || strings.HasPrefix(set, setPair) || strings.HasPrefix(set, setPartial)
 }

@@ -18,11 +18,14 @@ type matrixSets struct {
 	fields   []field
 	masks    [][2]uint32 // of each space
 	words    []uint32    // class of the layout -> word
+	limit    int         // elements of a shard
+	hosts4   []string    // the shards of each family's single addresses
+	hosts6   []string
 	sets     []ruleset.Set
 }
 
-func newMatrixSets(l *compile.Layout, ids *alloc, v *verdicts) *matrixSets {
-	s := &matrixSets{layout: l, ids: ids, verdicts: v}
+func newMatrixSets(l *compile.Layout, ids *alloc, v *verdicts, limit int) *matrixSets {
+	s := &matrixSets{layout: l, ids: ids, verdicts: v, limit: limit}
 	s.makeWords()
 	s.masks = s.masksOf()
 	s.writeClasses()
@@ -49,73 +52,6 @@ type entry struct {
 	verdict  uint32
 }
 
-func (s *matrixSets) writePairs() {
-	contents := map[int]*content{} // contents of the layout
-	byText := map[string]int{}     // text -> contents that have it first
-	canon := map[int]int{}
-	votes := map[int]map[uint32]int{}
-	type pair struct {
-		src, dst uint32
-		content  int
-	}
-	same := slices.Equal(s.fields, s.ids.fields) && slices.Equal(s.masks, s.ids.masks)
-	pairs := make([][]pair, len(s.layout.Spaces))
-	for k := range s.layout.Spaces {
-		sp := &s.layout.Spaces[k]
-		pairs[k] = make([]pair, 0, len(sp.Entries))
-		for _, e := range sp.Entries {
-			n := int(e.Content)
-			if contents[n] == nil {
-				contents[n] = s.content(s.layout.Contents[n], sp.Whole)
-				text := contents[n].text()
-				if _, ok := byText[text]; !ok {
-					byText[text] = n
-				}
-				canon[n] = byText[text]
-			}
-			n = canon[n]
-			p := pair{s.words[e.Src] & s.masks[k][0], s.words[e.Dst] & s.masks[k][1], n}
-			pairs[k] = append(pairs[k], p)
-			if !same {
-				continue
-			}
-			if old, ok := s.ids.pairs[k][[2]uint32{p.src, p.dst}]; ok {
-				if votes[n] == nil {
-					votes[n] = map[uint32]int{}
-				}
-				votes[n][old]++
-			}
-		}
-	}
-	s.noteDefaults()
-	ids := s.nameRulesets(contents, canon, votes)
-	for k := range pairs {
-		elems := make([]ruleset.Element, 0, len(pairs[k]))
-		for _, p := range pairs[k] {
-			elems = append(elems, ruleset.Element{Key: join(native(p.src), native(p.dst)), Data: native(ids[p.content])})
-		}
-		s.sets = append(s.sets, hashSet(pairSet(k), kindPair, 0, elems))
-	}
-	var svc, svcr, proto, rest []ruleset.Element
-	for _, n := range sortedKeys(ids) {
-		id, c := ids[n], contents[n]
-		for _, e := range c.svc {
-			svc = append(svc, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)})
-		}
-		for _, e := range c.svcRange {
-			svcr = append(svcr, ruleset.Element{Key: join(big32(id), e.key), KeyEnd: join(big32(id), e.end), Data: native(e.verdict)})
-		}
-		for _, e := range c.proto {
-			proto = append(proto, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)})
-		}
-		if c.rest != undecided {
-			rest = append(rest, ruleset.Element{Key: native(id), Data: native(c.rest)})
-		}
-	}
-	s.sets = append(s.sets, hashSet(setSvc, kindService, 0, svc),
-		intervalSet(setSvcRange, kindService, svcr), hashSet(setProto, kindProto, 0, proto), hashSet(setRest, kindMarkMap, 0, rest))
-}
-
 // noteDefaults says which defaults flows can meet.
 func (s *matrixSets) noteDefaults() {
 	v := s.layout.View
@@ -130,35 +66,45 @@ func (s *matrixSets) noteDefaults() {
 		if egress || ingress {
 			s.verdicts.useDefault(false)
 		}
-		if freeOut && freeIn {
+		permit := freeOut && freeIn
+		for id := range s.verdicts.halves {
+			// One side is allowed by policy; the default of the other one decides.
+			toIn, toOut := Allows(id)
+			permit = permit || toIn && freeIn || toOut && freeOut
+		}
+		if permit {
 			s.verdicts.useDefault(true)
 		}
 		return
 	}
+	has := make([]families, len(v.Classes))
+	for i := range has {
+		has[i] = familiesOf(v.Classes[i].Addrs)
+	}
 	for i := range v.Classes {
 		for j := range v.Classes {
-			if v.Judged(i, j) && meet(v.Classes[i].Addrs, v.Classes[j].Addrs) && v.IsDefault(i, j) {
+			if v.Judged(i, j) && has[i].meet(has[j]) && v.IsDefault(i, j) {
 				s.verdicts.useDefault(!v.Classes[i].EgressIsolated && !v.Classes[j].IngressIsolated)
 			}
 		}
 	}
 }
 
-// meet reports whether packets between the two classes can be: they need a family
-// in common.
-func meet(a, b packet.Addrs) bool {
-	for _, four := range []bool{true, false} {
-		if len(runsOf(a, four)) > 0 && len(runsOf(b, four)) > 0 {
-			return true
-		}
-	}
-	return false
+// families says of which families a class has addresses.
+type families struct{ four, six bool }
+
+func familiesOf(a packet.Addrs) families {
+	return families{len(runsOf(a, true)) > 0, len(runsOf(a, false)) > 0}
 }
+
+// meet reports whether packets between two classes can be: they need a family in
+// common.
+func (f families) meet(g families) bool { return f.four && g.four || f.six && g.six }
 
 // nameRulesets gives each distinct content an id: the one that has the same
 // content on the device, or else the one that most of its pairs point to now, or
 // else a new one.
-func (s *matrixSets) nameRulesets(contents map[int]*content, canon map[int]int, votes map[int]map[uint32]int) map[int]uint32 {
+func (s *matrixSets) nameRulesets(list []listed, votes map[int]map[uint32]int) []uint32 {
 	byContent := map[string]uint32{}
 	used := map[uint32]bool{}
 	for id, text := range s.ids.rulesets {
@@ -167,14 +113,14 @@ func (s *matrixSets) nameRulesets(contents map[int]*content, canon map[int]int, 
 			byContent[text] = id
 		}
 	}
-	ids := map[int]uint32{}
+	ids := make([]uint32, len(list)) // 0: not named
 	taken := map[uint32]bool{}
 	var open []int
-	for _, cell := range sortedKeys(contents) {
-		if canon[cell] != cell {
+	for cell := range list {
+		if !list[cell].named(cell) {
 			continue
 		}
-		if id, ok := byContent[contents[cell].text()]; ok && !taken[id] {
+		if id, ok := byContent[list[cell].text]; ok && !taken[id] {
 			ids[cell], taken[id] = id, true
 		} else {
 			open = append(open, cell)
@@ -202,12 +148,12 @@ func (s *matrixSets) nameRulesets(contents map[int]*content, canon map[int]int, 
 		return a.id < b.id
 	})
 	for _, v := range all {
-		if _, done := ids[v.cell]; !done && !taken[v.id] {
+		if ids[v.cell] == 0 && !taken[v.id] {
 			ids[v.cell], taken[v.id] = v.id, true
 		}
 	}
 	for _, cell := range open {
-		if _, done := ids[cell]; !done {
+		if ids[cell] == 0 {
 			n := s.ids.take(keepRuleset, numberMask, func(n uint32) bool { return used[rulesetBase|n] })
 			used[rulesetBase|n] = true
 			ids[cell] = rulesetBase | n
@@ -298,9 +244,9 @@ func (s *matrixSets) content(c compile.Cell, whole bool) *content {
 	return out
 }
 
-// text is equal for equal contents; it is what recoverIDs makes of the elements
+// lines is equal for equal contents; it is what recoverIDs makes of the elements
 // on a device.
-func (c *content) text() string {
+func (c *content) lines() string {
 	var lines []string
 	add := func(set string, es []entry) {
 		for _, e := range es {
@@ -321,13 +267,4 @@ func (c *content) text() string {
 	lines = append(lines, contentLine(setRest, ruleset.Element{Key: native(0), Data: native(c.rest)}))
 	sort.Strings(lines)
 	return strings.Join(lines, "\n")
-}
-
-func sortedKeys[V any](m map[int]V) []int {
-	out := make([]int, 0, len(m))
-	for k := range m {
-		out = append(out, k)
-	}
-	sort.Ints(out)
-	return out
 }

@@ -1,6 +1,8 @@
 package render
 
 import (
+	"slices"
+
 	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/pkg/compile"
 )
@@ -47,12 +49,25 @@ func (s *matrixSets) newWords() *Words {
 	return w
 }
 
-// HostSets names the maps from single addresses to words, of a family.
-func HostSets(four bool) []string {
+// HostSets names a table's maps from single addresses to words, of a family, in the
+// order in which they are looked up.
+func HostSets(t *ruleset.Table, four bool) []string {
+	base := setHost6
 	if four {
-		return []string{setHost4}
+		base = setHost4
 	}
-	return []string{setHost6}
+	var shards []int
+	for i := range t.Sets {
+		if n, ok := shardOf(base, t.Sets[i].Name); ok {
+			shards = append(shards, n)
+		}
+	}
+	slices.Sort(shards)
+	out := make([]string, 0, len(shards))
+	for _, n := range shards {
+		out = append(out, shardName(base, n))
+	}
+	return out
 }
 
 // NetSet names the map from runs of addresses to words, of a family.
@@ -69,11 +84,9 @@ func NetSet(four bool) string {
 func Lookups(t *ruleset.Table, spaces int) int {
 	one := 0 // for the word of one address
 	for _, four := range []bool{true, false} {
-		n := 0
-		for _, name := range append([]string{NetSet(four)}, HostSets(four)...) {
-			if t.Set(name) != nil {
-				n++
-			}
+		n := len(HostSets(t, four))
+		if t.Set(NetSet(four)) != nil {
+			n++
 		}
 		one = max(one, n)
 	}

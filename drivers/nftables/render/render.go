@@ -34,7 +34,7 @@ func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds)
 	t := &ruleset.Table{Family: ruleset.FamilyInet, Name: TableName(want.Site)}
 	ids := recoverIDs(have)
 	v := newVerdicts(want.View.Matrix, ids, want.Now)
-	matrix := newMatrixSets(layout, ids, v)
+	matrix := newMatrixSets(layout, ids, v, shardOfBounds(bounds))
 	t.Sets = append(t.Sets, matrix.sets...)
 	t.Sets = append(t.Sets, v.sets()...)
 	t.Sets = append(t.Sets, sharedSets(want.Points)...)
@@ -55,7 +55,10 @@ func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds)
 		t.Chains = append(t.Chains, c.Chain)
 	}
 	for i := range t.Sets {
-		sortElements(&t.Sets[i])
+		sortElements(t.Sets[i].Elements)
+	}
+	if err := tooLarge(t); err != nil {
+		return nil, nil, err
 	}
 	sort.SliceStable(t.Sets, func(i, j int) bool { return t.Sets[i].Name < t.Sets[j].Name })
 	sort.SliceStable(t.Chains, func(i, j int) bool { return t.Chains[i].Name < t.Chains[j].Name })
@@ -98,26 +101,19 @@ func sharedSets(points []compile.Point) []ruleset.Set {
 	return append(sets, fs.sets()...)
 }
 
-func sortElements(s *ruleset.Set) {
-	sort.SliceStable(s.Elements, func(i, j int) bool {
-		a, b := s.Elements[i], s.Elements[j]
-		if c := string(a.Key); c != string(b.Key) {
-			return c < string(b.Key)
-		}
-		return a.Flags > b.Flags // the end of one run before the start of the next
-	})
-}
-
 // Usage counts what a table takes of the device.
 func Usage(t *ruleset.Table) []driver.Usage {
 	count := map[string]int{}
-	total, pairs := 0, 0
+	total, pairs, hosts := 0, 0, 0
 	for i := range t.Sets {
 		n := len(t.Sets[i].Elements)
 		count[t.Sets[i].Name] = n
 		total += n
 		if strings.HasPrefix(t.Sets[i].Name, setPair) {
 			pairs += n
+		}
+		if HostSet(t.Sets[i].Name) {
+			hosts += n
 		}
 	}
 	rules := 0
@@ -126,7 +122,7 @@ func Usage(t *ruleset.Table) []driver.Usage {
 	}
 	return []driver.Usage{
 		{Resource: "elements", Used: total},
-		{Resource: "addresses", Used: count[setHost4] + count[setHost6]},
+		{Resource: "addresses", Used: hosts},
 		{Resource: "pairs", Used: pairs},
 		{Resource: "services", Used: count[setSvc] + count[setSvcRange] + count[setProto]},
 		{Resource: "verdicts", Used: count[setPermit] + count[setDeny]},

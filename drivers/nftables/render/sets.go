@@ -98,10 +98,7 @@ func newSet(name string, k kind, flags uint32) ruleset.Set {
 func hashSet(name string, k kind, flags uint32, elements []ruleset.Element) ruleset.Set {
 	s := newSet(name, k, flags)
 	s.Elements = elements
-	s.Size = 1024
-	for s.Size < uint32(len(elements))*3/2 {
-		s.Size *= 2
-	}
+	s.Size = hashSize(len(elements))
 	return s
 }
 
@@ -120,6 +117,14 @@ func movedSet(name string, k kind) ruleset.Set {
 	s := newSet(name, k, 0)
 	s.Size = 2 * MovedAtMost
 	return s
+}
+
+func hashSize(elements int) uint32 {
+	size := uint32(1024)
+	for size < uint32(elements)*3/2 {
+		size *= 2
+	}
+	return size
 }
 
 func intervalSet(name string, k kind, elements []ruleset.Element) ruleset.Set {

@@ -29,7 +29,7 @@ var (
 // The spaces follow each other in one chain and not by goto: the kernel counts a
 // goto like a jump, and refuses a way through more than 16 chains.
 func (d direction) spaces(s *matrixSets) []*chain {
-	first := d.words(newChain(d.name))
+	first := d.words(newChain(d.name), s)
 	d.walk(first, s, 0, stageOpen)
 	out := []*chain{first, d.ask(s, stageOpen),
 		newChain(d.services()).
@@ -43,7 +43,7 @@ func (d direction) spaces(s *matrixSets) []*chain {
 	for _, st := range []stage{stageOut, stageIn} {
 		out = append(out, d.ask(s, st))
 		for k := range s.layout.Spaces {
-			c := d.again(newChain(d.after(k, st)))
+			c := d.again(newChain(d.after(k, st)), s)
 			d.walk(c, s, k+1, st)
 			out = append(out, c)
 		}
@@ -99,7 +99,7 @@ func (d direction) ask(s *matrixSets, st stage) *chain {
 	} else {
 		c.add(masked(metaMark, verdictBit, expr.CmpOpNeq, 0), ret())
 	}
-	return d.again(c)
+	return d.again(c, s)
 }
 
 func (d direction) halfName(k int) string { return fmt.Sprintf("%s_half%d", d.name, k+1) }

@@ -194,7 +194,7 @@ func (s *matrixSets) writeClasses() {
 	}
 	hosts4, nets4 := classElements(s.words, classes, true)
 	hosts6, nets6 := classElements(s.words, classes, false)
-	s.sets = append(s.sets,
-		hashSet(setHost4, kindAddr4Word, 0, hosts4), hashSet(setHost6, kindAddr6Word, 0, hosts6),
-		intervalSet(setNet4, kindAddr4Word, nets4), intervalSet(setNet6, kindAddr6Word, nets6))
+	s.hosts4 = s.addShards(setHost4, kindAddr4Word, hosts4)
+	s.hosts6 = s.addShards(setHost6, kindAddr6Word, hosts6)
+	s.sets = append(s.sets, intervalSet(setNet4, kindAddr4Word, nets4), intervalSet(setNet6, kindAddr6Word, nets6))
 }

@@ -3,6 +3,7 @@ package render
 import (
 	"net/netip"
 	"slices"
+	"sort"
 
 	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/pkg/packet"
@@ -57,15 +58,15 @@ func intervalElements(runs []packet.Range, data []byte) []ruleset.Element {
 	return out
 }
 
-// ofFamily4 keeps the runs of one family.
+// runsOf gives the runs of one family: those of IPv4 come first. They are the
+// set's own, and not to be written to.
 func runsOf(a packet.Addrs, four bool) []packet.Range {
-	var out []packet.Range
-	for _, r := range a.Runs() {
-		if r.From.Is4() == four {
-			out = append(out, r)
-		}
+	runs := a.Runs()
+	n := sort.Search(len(runs), func(i int) bool { return !runs[i].From.Is4() })
+	if four {
+		return slices.Clip(runs[:n])
 	}
-	return out
+	return runs[n:]
 }
 
 // classElements writes the address maps: single addresses into hash maps, and

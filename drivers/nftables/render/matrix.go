@@ -135,24 +135,29 @@ func (s *matrixSets) noteDefaults() {
 		}
 		return
 	}
+	families := make([]uint8, len(v.Classes)) // asked once: there are many pairs
+	for i := range v.Classes {
+		families[i] = familiesOf(v.Classes[i].Addrs)
+	}
 	for i := range v.Classes {
 		for j := range v.Classes {
-			if v.Judged(i, j) && meet(v.Classes[i].Addrs, v.Classes[j].Addrs) && v.IsDefault(i, j) {
+			if families[i]&families[j] != 0 && v.Judged(i, j) && v.IsDefault(i, j) {
 				s.verdicts.useDefault(!v.Classes[i].EgressIsolated && !v.Classes[j].IngressIsolated)
 			}
 		}
 	}
 }
 
-// meet reports whether packets between the two classes can be: they need a family
-// in common.
-func meet(a, b packet.Addrs) bool {
-	for _, four := range []bool{true, false} {
-		if len(runsOf(a, four)) > 0 && len(runsOf(b, four)) > 0 {
-			return true
-		}
+// familiesOf tells which families a class has addresses of: 1 is IPv4, 2 IPv6.
+// Packets between two classes need one in common.
+func familiesOf(a packet.Addrs) (out uint8) {
+	if len(runsOf(a, true)) > 0 {
+		out |= 1
 	}
-	return false
+	if len(runsOf(a, false)) > 0 {
+		out |= 2
+	}
+	return out
 }
 
 // nameRulesets gives each distinct content an id: the one that has the same

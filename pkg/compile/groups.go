@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"net/netip"
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/packet"
@@ -17,36 +18,42 @@ type GroupSet struct {
 
 // resolver works out group addresses, each group once.
 type resolver struct {
-	in     *Input
-	assets map[string]packet.Addrs
-	decl   map[string]*policy.Group
-	done   map[string]packet.Addrs
-	busy   map[string]bool
+	in      *Input
+	assets  map[string]int32 // ID -> place in in.Assets
+	decl    map[string]*policy.Group
+	done    map[string]packet.Addrs
+	busy    map[string]bool
+	builder packet.Builder // of one union at a time
 }
 
 func newResolver(in *Input, without map[string]bool) *resolver {
-	r := &resolver{in: in, assets: map[string]packet.Addrs{}, decl: map[string]*policy.Group{},
+	r := &resolver{in: in, assets: make(map[string]int32, len(in.Assets)), decl: map[string]*policy.Group{},
 		done: map[string]packet.Addrs{}, busy: map[string]bool{}}
-	var held, identified []packet.Range
+	var identified packet.Builder
+	all, same := packet.AllAddrs(), true
 	for i := range in.Assets {
 		a := &in.Assets[i]
 		if without[a.ID] {
 			continue
 		}
-		set := packet.AddrsOf(a.Addresses...)
-		r.assets[a.ID] = set
-		held = append(held, set.Runs()...)
-		if a.Kind.Identifies() {
-			identified = append(identified, set.Runs()...)
+		r.assets[a.ID] = int32(i)
+		identifies := a.Kind.Identifies()
+		same = same && identifies
+		for _, p := range a.Addresses {
+			r.builder.AddPrefix(p)
+			if identifies {
+				identified.AddPrefix(p)
+			}
 		}
 	}
 	for i := range in.Book.Groups {
 		r.decl[in.Book.Groups[i].Name] = &in.Book.Groups[i]
 	}
-	all := packet.AllAddrs()
-	r.done[policy.GroupAny] = all
-	r.done[policy.GroupUnknown] = all.Subtract(packet.AddrRanges(held))
-	r.done[policy.GroupUnidentified] = all.Subtract(packet.AddrRanges(identified))
+	unknown := all.Subtract(r.builder.Addrs())
+	r.done[policy.GroupAny], r.done[policy.GroupUnknown], r.done[policy.GroupUnidentified] = all, unknown, unknown
+	if !same {
+		r.done[policy.GroupUnidentified] = all.Subtract(identified.Addrs())
+	}
 	return r
 }
 
@@ -78,58 +85,68 @@ func (r *resolver) group(name string) (packet.Addrs, error) {
 	r.busy[name] = true
 	defer delete(r.busy, name)
 
-	gives, err := r.union(append(append([]string(nil), r.in.Where[name]...), g.Members...), g.Groups)
+	set, err := r.union(g.Groups, g.Prefixes, r.in.Where[name], g.Members)
 	if err != nil {
 		return packet.Addrs{}, err
 	}
-	gives = gives.Union(packet.AddrsOf(g.Prefixes...))
-	except, err := r.union(g.ExceptAssets, g.ExceptGroups)
+	except, err := r.union(g.ExceptGroups, g.ExceptPrefixes, g.ExceptAssets)
 	if err != nil {
 		return packet.Addrs{}, err
 	}
-	set := gives.Subtract(except.Union(packet.AddrsOf(g.ExceptPrefixes...)))
+	if !except.IsEmpty() {
+		set = set.Subtract(except)
+	}
 	r.done[name] = set
 	return set, nil
 }
 
-func (r *resolver) union(assets, groups []string) (packet.Addrs, error) {
-	var runs []packet.Range
-	for _, id := range assets {
-		runs = append(runs, r.assets[id].Runs()...)
-	}
+// union joins groups, prefixes and lists of assets. An asset that is not there has
+// no addresses.
+func (r *resolver) union(groups []string, prefixes []netip.Prefix, assets ...[]string) (packet.Addrs, error) {
+	// A group's own union uses the builder, too: they are worked out first.
 	for _, name := range groups {
-		set, err := r.group(name)
-		if err != nil {
+		if _, err := r.group(name); err != nil {
 			return packet.Addrs{}, err
 		}
-		runs = append(runs, set.Runs()...)
 	}
-	return packet.AddrRanges(runs), nil
+	for _, name := range groups {
+		r.builder.AddSet(r.done[name])
+	}
+	for _, p := range prefixes {
+		r.builder.AddPrefix(p)
+	}
+	for _, ids := range assets {
+		for _, id := range ids {
+			i, ok := r.assets[id]
+			if !ok {
+				continue
+			}
+			for _, p := range r.in.Assets[i].Addresses {
+				r.builder.AddPrefix(p)
+			}
+		}
+	}
+	return r.builder.Addrs(), nil
 }
 
-// claims finds the host addresses that more than one machine claims.
+// claims finds the host addresses that more than one machine claims, in order.
 func claims(assets []inventory.Asset) []packet.Addrs {
-	holders := map[packet.Range][]int{}
+	var c packet.Claims
+	c.Grow(len(assets), 0)
 	for i := range assets {
 		if !assets[i].Kind.ClaimsMachine() {
 			continue
 		}
 		for _, p := range assets[i].Addresses {
 			if p.IsSingleIP() {
-				run := packet.Range{From: p.Addr(), To: p.Addr()}
-				if h := holders[run]; len(h) == 0 || h[len(h)-1] != i {
-					holders[run] = append(h, i)
-				}
+				c.Add(p.Addr(), i)
 			}
 		}
 	}
 	var out []packet.Addrs
-	for run, h := range holders {
-		if len(h) > 1 {
-			out = append(out, packet.AddrRanges([]packet.Range{run}))
-		}
+	for _, x := range c.Contests() {
+		out = append(out, packet.AddrRanges([]packet.Range{{From: x.Addr, To: x.Addr}}))
 	}
-	sortAddrs(out)
 	return out
 }
 

@@ -41,8 +41,8 @@ type Matrix struct {
 	Cells    []Cell // distinct contents
 
 	rows, cols []profile
-	cells      []int32 // rows x cols, indexes into Cells; nil where they are worked out when asked for
-	starts     []classRun
+	cells      []int32        // rows x cols, indexes into Cells; nil where they are worked out when asked for
+	places     *packet.Places // of the classes
 	b          *builder
 	layouts    []*Layout // see Layouts
 }
@@ -59,11 +59,6 @@ type Cell []Segment
 type Segment struct {
 	Span    packet.Span
 	Outcome int // index into Matrix.Outcomes
-}
-
-type classRun struct {
-	run   packet.Range
-	class int
 }
 
 // Compile works out the matrix. The only errors are references that cannot be
@@ -89,7 +84,8 @@ func Compile(in Input) (*Matrix, error) {
 	}
 	sets = append(sets, labels.sets...)
 	sets = append(sets, contested...)
-	cells := packet.Partition(sets)
+	cells, places := packet.PartitionLocated(sets)
+	m.places = places
 
 	b := newBuilder(m, &in, groups, labels)
 	for _, c := range cells {
@@ -101,7 +97,6 @@ func Compile(in Input) (*Matrix, error) {
 	if len(m.rows)*len(m.cols) <= denseCells {
 		b.fill()
 	}
-	m.index()
 	return m, nil
 }
 
@@ -136,18 +131,7 @@ func (m *Matrix) Rows() int { return len(m.rows) }
 func (m *Matrix) Cols() int { return len(m.cols) }
 
 // ClassOf finds the class of an address.
-func (m *Matrix) ClassOf(addr netip.Addr) int {
-	i, _ := slices.BinarySearchFunc(m.starts, addr, func(r classRun, a netip.Addr) int {
-		if r.run.To.Less(a) {
-			return -1
-		}
-		if a.Less(r.run.From) {
-			return 1
-		}
-		return 0
-	})
-	return m.starts[i].class
-}
+func (m *Matrix) ClassOf(addr netip.Addr) int { return m.places.Find(addr) }
 
 // Verdict returns the outcome of one flow. Flows of an address to itself and
 // loopback flows always pass and are not the matrix's business.
@@ -207,17 +191,4 @@ func (m *Matrix) GroupAddrs(name string) (packet.Addrs, bool) {
 		}
 	}
 	return packet.Addrs{}, false
-}
-
-func (m *Matrix) index() {
-	for i := range m.Classes {
-		for _, r := range m.Classes[i].Addrs.Runs() {
-			m.starts = append(m.starts, classRun{r, i})
-		}
-	}
-	slices.SortFunc(m.starts, func(a, b classRun) int { return a.run.From.Compare(b.run.From) })
-}
-
-func sortAddrs(sets []packet.Addrs) {
-	slices.SortFunc(sets, func(a, b packet.Addrs) int { return a.First().Compare(b.First()) })
 }

@@ -14,6 +14,12 @@ type Cell struct {
 // the same input gives the same cells. Equality of memberships is compared
 // exactly, bit by bit: two cells can never be merged by a hash.
 func Partition(sets []Addrs) []Cell {
+	cells, _ := PartitionLocated(sets)
+	return cells
+}
+
+// PartitionLocated is Partition, and says where each cell lies.
+func PartitionLocated(sets []Addrs) ([]Cell, *Places) {
 	p := NewPartitioner(len(sets))
 	n4, n6 := 0, 0
 	for _, s := range sets {
@@ -28,7 +34,7 @@ func Partition(sets []Addrs) []Cell {
 			p.Add(s.runs[k], list)
 		}
 	}
-	return p.Cells()
+	return p.Locate()
 }
 
 // Partitioner makes the same cells as Partition, without the sets: it is told of

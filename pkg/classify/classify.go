@@ -63,6 +63,8 @@ func Compile(book *policy.Rulebook, extra map[string]Expr) (*Classifier, *diag.L
 func (c *Classifier) Classify(assets []inventory.Asset) *Result {
 	res := &Result{Matches: map[string][]string{}, Extra: map[string][]string{}}
 	x := newIndex(assets)
+	// Lists that are filled in order of assets are in order of IDs, mostly.
+	sorted := slices.IsSortedFunc(assets, func(a, b inventory.Asset) int { return strings.Compare(a.ID, b.ID) })
 	acts := make([]*activation, len(assets))
 	evaluate := func(n *named, i int32) Verdict {
 		if acts[i] == nil {
@@ -81,16 +83,28 @@ func (c *Classifier) Classify(assets []inventory.Asset) *Result {
 				res.Undecided = append(res.Undecided, n.undecided(assets[i].ID, v))
 			}
 		}
-		if n.rule.pred == nil || c.plain {
+		switch {
+		case n.rule.pred == nil || c.plain:
 			for i := range assets {
 				visit(int32(i), evaluate(n, int32(i)))
 			}
-		} else {
+		case n.rule.exact:
+			a := n.rule.pred.answer(x)
+			ids = slices.Grow(ids, len(a.yes))
+			for _, i := range a.yes {
+				ids = append(ids, assets[i].ID)
+			}
+			for _, i := range a.unsure {
+				visit(i, n.rule.judge(&assets[i], nil)) // for what is missing
+			}
+		default:
 			for _, i := range n.rule.pred.candidates(x) {
 				visit(i, n.rule.judge(&assets[i], func() Verdict { return evaluate(n, i) }))
 			}
 		}
-		slices.Sort(ids)
+		if !sorted {
+			slices.Sort(ids)
+		}
 		if n.group != "" {
 			res.Matches[n.group] = ids
 		} else {
@@ -182,6 +196,43 @@ func replace(lists map[string][]string, id string, names []string) map[string][]
 // warnings names the labels and attributes that expressions or policies compare
 // and no asset carries: most likely they are misspelt.
 func (c *Classifier) warnings(assets []inventory.Asset) *diag.List {
+	var out diag.List
+	var known []string // what assets carry; made when something is missing
+	uses := slices.Clone(c.labels)
+	for _, n := range c.rules {
+		uses = append(uses, n.rule.uses...)
+	}
+	seen := map[use]bool{}
+	carried := map[string]bool{}
+	for _, u := range uses {
+		is, asked := carried[u.field]
+		if !asked {
+			is = carries(assets, u.field)
+			carried[u.field] = is
+		}
+		if is || seen[u] {
+			continue
+		}
+		if len(seen) == 0 {
+			known = fields(assets)
+		}
+		seen[u] = true
+		what, name, _ := strings.Cut(u.field, ".")
+		d := out.Warnf(u.pos, "no asset has the %s %q", strings.TrimSuffix(what, "s"), name)
+		d.Len, d.Hint = u.len, suggestField(u.field, known)
+	}
+	return &out
+}
+
+// carries reports whether any asset has a label or an attribute.
+func carries(assets []inventory.Asset, name string) bool {
+	variable, key, _ := strings.Cut(name, ".")
+	f := field{variable, key}
+	return slices.ContainsFunc(assets, func(a inventory.Asset) bool { _, ok := f.of(&a); return ok })
+}
+
+// fields names the labels and attributes that assets have, in order.
+func fields(assets []inventory.Asset) []string {
 	carried := map[string]bool{}
 	for i := range assets {
 		for k := range assets[i].Labels {
@@ -191,23 +242,7 @@ func (c *Classifier) warnings(assets []inventory.Asset) *diag.List {
 			carried[inventory.FieldAttribute+k] = true
 		}
 	}
-	known := slices.Sorted(maps.Keys(carried))
-	var out diag.List
-	uses := slices.Clone(c.labels)
-	for _, n := range c.rules {
-		uses = append(uses, n.rule.uses...)
-	}
-	seen := map[use]bool{}
-	for _, u := range uses {
-		if carried[u.field] || seen[u] {
-			continue
-		}
-		seen[u] = true
-		what, name, _ := strings.Cut(u.field, ".")
-		d := out.Warnf(u.pos, "no asset has the %s %q", strings.TrimSuffix(what, "s"), name)
-		d.Len, d.Hint = u.len, suggestField(u.field, known)
-	}
-	return &out
+	return slices.Sorted(maps.Keys(carried))
 }
 
 // suggestField looks for a name of the same sort first, and then for the same

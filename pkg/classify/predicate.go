@@ -82,6 +82,8 @@ type pred interface {
 	// candidates lists, sorted and without repeats, every asset for which the
 	// predicate may be other than no.
 	candidates(x *index) []int32
+	// answer says of all assets what judge says of one.
+	answer(x *index) answer
 }
 
 // truth is one of CEL's three outcomes.

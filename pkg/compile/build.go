@@ -3,6 +3,7 @@ package compile
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"bulkhead/pkg/packet"
 )
@@ -19,21 +20,6 @@ type view struct {
 	isolated bool
 }
 
-func (p profile) key() string {
-	var out []byte
-	for _, v := range p {
-		k := v.policies.Key() + v.values.Key()
-		out = binary.BigEndian.AppendUint32(out, uint32(len(k)))
-		out = append(out, k...)
-		if v.isolated {
-			out = append(out, 1)
-		} else {
-			out = append(out, 0)
-		}
-	}
-	return string(out)
-}
-
 // builder fills a matrix.
 type builder struct {
 	m      *Matrix
@@ -41,9 +27,13 @@ type builder struct {
 	labels *labelSpace
 	from   []packet.Bits // group -> policies that have it in From
 	to     []packet.Bits // group -> policies that have it in To
-	rows   map[string]int
-	cols   map[string]int
 	groups map[string]int
+
+	// The distinct rows and columns, while classes are added: the views of a profile
+	// one after the other, each its policies, its values and whether it is isolated.
+	rows, cols       interner[uint64]
+	rowKey, colKey   []uint64
+	policies, values int // words of a view's policies and of its values
 
 	walker   *walker
 	contents map[string]int32 // pair of views -> cell
@@ -52,8 +42,8 @@ type builder struct {
 }
 
 func newBuilder(m *Matrix, in *Input, groups []GroupSet, labels *labelSpace) *builder {
-	b := &builder{m: m, in: in, labels: labels, rows: map[string]int{}, cols: map[string]int{},
-		groups: map[string]int{}, contents: map[string]int32{}, cellKeys: map[string]int32{}}
+	b := &builder{m: m, in: in, labels: labels, groups: map[string]int{}, contents: map[string]int32{}, cellKeys: map[string]int32{}}
+	b.policies, b.values = len(packet.NewBits(len(m.Policies))), len(packet.NewBits(len(labels.sets)))
 	b.from = make([]packet.Bits, len(groups))
 	b.to = make([]packet.Bits, len(groups))
 	for i, g := range groups {
@@ -93,37 +83,70 @@ func (b *builder) addClass(c packet.Cell, groupsAndLabels int, contested []packe
 			contest = i - groupsAndLabels
 		}
 	})
-	row, col := b.views(class.Groups, values)
-	rows, cols := profile{row}, profile{col}
-	if contest >= 0 {
-		var err error
-		if rows, cols, err = b.contestedViews(contested[contest]); err != nil {
-			return err
-		}
+	b.rowKey, b.colKey = b.rowKey[:0], b.colKey[:0]
+	if contest < 0 {
+		b.addViews(class.Groups, values)
+	} else if err := b.contestedViews(contested[contest]); err != nil {
+		return err
 	}
-	class.row = intern(b.rows, &b.m.rows, rows)
-	class.col = intern(b.cols, &b.m.cols, cols)
+	row, _ := b.rows.number(b.rowKey)
+	col, _ := b.cols.number(b.colKey)
+	class.row, class.col = int(row), int(col)
 	b.m.Classes = append(b.m.Classes, class)
 	return nil
 }
 
-func (b *builder) views(groups []int, values packet.Bits) (row, col view) {
-	row = view{policies: packet.NewBits(len(b.m.Policies)), values: values}
-	col = view{policies: packet.NewBits(len(b.m.Policies)), values: values}
+// addViews appends what groups and values make of one end to the keys of the row
+// and of the column in hand.
+func (b *builder) addViews(groups []int, values packet.Bits) {
+	row, rowAt := grown(b.rowKey, b.policies)
+	col, colAt := grown(b.colKey, b.policies)
+	var egress, ingress bool
 	for _, g := range groups {
-		for w := range row.policies {
-			row.policies[w] |= b.from[g][w]
-			col.policies[w] |= b.to[g][w]
+		from, to := b.from[g], b.to[g]
+		for w := range rowAt {
+			rowAt[w] |= from[w]
+			colAt[w] |= to[w]
 		}
-		row.isolated = row.isolated || b.m.Groups[g].Isolate.Egress()
-		col.isolated = col.isolated || b.m.Groups[g].Isolate.Ingress()
+		egress = egress || b.m.Groups[g].Isolate.Egress()
+		ingress = ingress || b.m.Groups[g].Isolate.Ingress()
 	}
-	return row, col
+	b.rowKey = append(append(row, values...), uint64(bit(egress)))
+	b.colKey = append(append(col, values...), uint64(bit(ingress)))
+}
+
+// grown appends n zeros to a list, and returns it with them.
+func grown(list []uint64, n int) (all, zeros []uint64) {
+	at := len(list)
+	all = slices.Grow(list, n)[:at+n]
+	clear(all[at:])
+	return all, all[at:]
+}
+
+// profiles gives the rows and columns that were found to the matrix.
+func (b *builder) profiles() {
+	b.m.rows, b.m.cols = b.profilesOf(&b.rows), b.profilesOf(&b.cols)
+	b.rows, b.cols = interner[uint64]{}, interner[uint64]{}
+}
+
+func (b *builder) profilesOf(list *interner[uint64]) []profile {
+	width := b.policies + b.values + 1
+	views := make([]view, 0, len(list.data)/width)
+	out := make([]profile, list.len())
+	for n := range out {
+		from := len(views)
+		for key := list.at(int32(n)); len(key) > 0; key = key[width:] {
+			end := b.policies + b.values
+			views = append(views, view{packet.Bits(key[:b.policies:b.policies]), packet.Bits(key[b.policies:end:end]), key[end] != 0})
+		}
+		out[n] = views[from:len(views):len(views)]
+	}
+	return out
 }
 
 // contestedViews resolves the groups of a contested address once for each
 // machine that claims it, as if the others did not.
-func (b *builder) contestedViews(addr packet.Addrs) (rows, cols profile, err error) {
+func (b *builder) contestedViews(addr packet.Addrs) error {
 	names := claimants(b.in.Assets, addr)
 	for i := range names {
 		without := map[string]bool{}
@@ -134,7 +157,7 @@ func (b *builder) contestedViews(addr packet.Addrs) (rows, cols profile, err err
 		}
 		groups, err := newResolver(b.in, without).groups()
 		if err != nil {
-			return nil, nil, fmt.Errorf("cannot resolve groups of %s: %w", addr, err)
+			return fmt.Errorf("cannot resolve groups of %s: %w", addr, err)
 		}
 		var member []int
 		for g := range groups {
@@ -142,10 +165,9 @@ func (b *builder) contestedViews(addr packet.Addrs) (rows, cols profile, err err
 				member = append(member, g)
 			}
 		}
-		row, col := b.views(member, b.contestedValues(addr, without))
-		rows, cols = append(rows, row), append(cols, col)
+		b.addViews(member, b.contestedValues(addr, without))
 	}
-	return rows, cols, nil
+	return nil
 }
 
 func (b *builder) contestedValues(addr packet.Addrs, without map[string]bool) packet.Bits {
@@ -162,16 +184,6 @@ func (b *builder) contestedValues(addr packet.Addrs, without map[string]bool) pa
 		}
 	}
 	return values
-}
-
-func intern(index map[string]int, list *[]profile, p profile) int {
-	key := p.key()
-	if i, ok := index[key]; ok {
-		return i
-	}
-	index[key] = len(*list)
-	*list = append(*list, p)
-	return len(*list) - 1
 }
 
 // fill works out every cell.

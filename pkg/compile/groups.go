@@ -18,8 +18,13 @@ type GroupSet struct {
 
 // resolver works out group addresses, each group once.
 type resolver struct {
-	in      *Input
-	assets  map[string]int32 // ID -> place in in.Assets
+	in     *Input
+	assets map[string]int32 // ID -> place in in.Assets
+	// hosts are the addresses of all assets side by side, and ends where each asset's
+	// end: going from group to group through the assets themselves would wait for
+	// memory at every step.
+	hosts   []netip.Prefix
+	ends    []int32
 	decl    map[string]*policy.Group
 	done    map[string]packet.Addrs
 	busy    map[string]bool
@@ -29,32 +34,46 @@ type resolver struct {
 func newResolver(in *Input, without map[string]bool) *resolver {
 	r := &resolver{in: in, assets: make(map[string]int32, len(in.Assets)), decl: map[string]*policy.Group{},
 		done: map[string]packet.Addrs{}, busy: map[string]bool{}}
-	var identified packet.Builder
-	all, same := packet.AllAddrs(), true
+	r.hosts, r.ends = make([]netip.Prefix, 0, len(in.Assets)), make([]int32, len(in.Assets)+1)
+	identified := true // all of them
 	for i := range in.Assets {
 		a := &in.Assets[i]
-		if without[a.ID] {
-			continue
+		if !without[a.ID] {
+			r.assets[a.ID] = int32(i)
+			r.hosts = append(r.hosts, a.Addresses...)
+			identified = identified && a.Kind.Identifies()
 		}
-		r.assets[a.ID] = int32(i)
-		identifies := a.Kind.Identifies()
-		same = same && identifies
-		for _, p := range a.Addresses {
-			r.builder.AddPrefix(p)
-			if identifies {
-				identified.AddPrefix(p)
-			}
-		}
+		r.ends[i+1] = int32(len(r.hosts))
+	}
+	for _, p := range r.hosts {
+		r.builder.AddPrefix(p)
 	}
 	for i := range in.Book.Groups {
 		r.decl[in.Book.Groups[i].Name] = &in.Book.Groups[i]
 	}
+	all := packet.AllAddrs()
 	unknown := all.Subtract(r.builder.Addrs())
 	r.done[policy.GroupAny], r.done[policy.GroupUnknown], r.done[policy.GroupUnidentified] = all, unknown, unknown
-	if !same {
-		r.done[policy.GroupUnidentified] = all.Subtract(identified.Addrs())
+	if !identified {
+		r.done[policy.GroupUnidentified] = all.Subtract(r.identified())
 	}
 	return r
+}
+
+// addressesOf gives those of an asset, none where it is left out.
+func (r *resolver) addressesOf(i int32) []netip.Prefix { return r.hosts[r.ends[i]:r.ends[i+1]] }
+
+// identified gives the addresses whose holder is known.
+func (r *resolver) identified() packet.Addrs {
+	for i := range r.in.Assets {
+		if !r.in.Assets[i].Kind.Identifies() {
+			continue
+		}
+		for _, p := range r.addressesOf(int32(i)) {
+			r.builder.AddPrefix(p)
+		}
+	}
+	return r.builder.Addrs()
 }
 
 // groups resolves every group of the rulebook, in its order.
@@ -121,7 +140,7 @@ func (r *resolver) union(groups []string, prefixes []netip.Prefix, assets ...[]s
 			if !ok {
 				continue
 			}
-			for _, p := range r.in.Assets[i].Addresses {
+			for _, p := range r.addressesOf(i) {
 				r.builder.AddPrefix(p)
 			}
 		}

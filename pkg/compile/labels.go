@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"maps"
 	"slices"
 
 	"bulkhead/pkg/packet"
@@ -29,31 +30,29 @@ func newLabelSpace(in *Input, policies []policy.Policy, without map[string]bool)
 		}
 	}
 	slices.Sort(l.names)
-	runs := map[[2]string][]packet.Range{}
-	var keys [][2]string
 	for i, name := range l.names {
 		l.place[name] = i
+		sets := map[string]*packet.Builder{} // value -> who carries it
 		for j := range in.Assets {
 			a := &in.Assets[j]
 			v, ok := a.Labels[name]
 			if !ok || without[a.ID] {
 				continue
 			}
-			key := [2]string{name, v}
-			if _, seen := runs[key]; !seen {
-				keys = append(keys, key)
-				runs[key] = []packet.Range{}
+			b := sets[v]
+			if b == nil {
+				b = &packet.Builder{}
+				sets[v] = b
 			}
 			for _, p := range a.Addresses {
-				runs[key] = append(runs[key], packet.PrefixRange(p))
+				b.AddPrefix(p)
 			}
 		}
-	}
-	slices.SortFunc(keys, func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
-	for n, key := range keys {
-		l.value[key] = n
-		l.of = append(l.of, l.place[key[0]])
-		l.sets = append(l.sets, packet.AddrRanges(runs[key]))
+		for _, v := range slices.Sorted(maps.Keys(sets)) {
+			l.value[[2]string{name, v}] = len(l.sets)
+			l.of = append(l.of, i)
+			l.sets = append(l.sets, sets[v].Addrs())
+		}
 	}
 	l.mask = make([]packet.Bits, len(l.names))
 	for i := range l.names {

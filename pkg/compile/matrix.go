@@ -88,12 +88,14 @@ func Compile(in Input) (*Matrix, error) {
 	m.places = places
 
 	b := newBuilder(m, &in, groups, labels)
+	m.Classes = make([]Class, 0, len(cells))
 	for _, c := range cells {
 		if err := b.addClass(c, len(groups)+len(labels.sets), contested); err != nil {
 			return nil, err
 		}
 	}
 	m.b = b
+	b.profiles()
 	if len(m.rows)*len(m.cols) <= denseCells {
 		b.fill()
 	}

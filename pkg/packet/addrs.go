@@ -262,7 +262,9 @@ func (a Addrs) Subtract(o Addrs) Addrs {
 	if len(a.runs) == 0 || len(o.runs) == 0 {
 		return a
 	}
-	out := make([]Range, 0, len(a.runs))
+	// Every run of o cuts at most one more off. What is left of two runs that are cut
+	// by a hundred thousand would else be copied again and again as it grows.
+	out := make([]Range, 0, len(a.runs)+len(o.runs))
 	j := 0
 	for _, x := range a.runs {
 		lo, open := x.From, true
@@ -286,6 +288,9 @@ func (a Addrs) Subtract(o Addrs) Addrs {
 	}
 	if len(out) == 0 {
 		return Addrs{}
+	}
+	if 2*len(out) < cap(out) {
+		out = slices.Clone(out) // or the set would hold memory for what it lost
 	}
 	return Addrs{out}
 }

@@ -21,10 +21,20 @@ func Partition(sets []Addrs) []Cell {
 // PartitionLocated is Partition, and says where each cell lies.
 func PartitionLocated(sets []Addrs) ([]Cell, *Places) {
 	p := NewPartitioner(len(sets))
-	n4, n6 := 0, 0
+	n4, n6 := 0, 0 // events: a run of one address is one, others are two
 	for _, s := range sets {
 		n := s.count4()
 		n4, n6 = n4+n, n6+len(s.runs)-n
+		for k := range s.runs {
+			if s.runs[k].From == s.runs[k].To {
+				continue
+			}
+			if k < n {
+				n4++
+			} else {
+				n6++
+			}
+		}
 	}
 	p.events.v4 = make([]uint64, 0, n4)
 	p.events.v6 = make([]key6, 0, n6)

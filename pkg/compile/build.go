@@ -123,6 +123,14 @@ func grown(list []uint64, n int) (all, zeros []uint64) {
 	return all, all[at:]
 }
 
+// expect makes room for the rows and columns of so many classes: nearly every class
+// of a large site has some of its own.
+func (b *builder) expect(classes int) {
+	size := classes * (b.policies + b.values + 1)
+	b.rows.data, b.cols.data = make([]uint64, 0, size), make([]uint64, 0, size)
+	b.m.Classes = make([]Class, 0, classes)
+}
+
 // profiles gives the rows and columns that were found to the matrix.
 func (b *builder) profiles() {
 	b.m.rows, b.m.cols = b.profilesOf(&b.rows), b.profilesOf(&b.cols)
@@ -130,6 +138,9 @@ func (b *builder) profiles() {
 }
 
 func (b *builder) profilesOf(list *interner[uint64]) []profile {
+	if 2*len(list.data) < cap(list.data) {
+		list.data = slices.Clone(list.data)
+	}
 	width := b.policies + b.values + 1
 	views := make([]view, 0, len(list.data)/width)
 	out := make([]profile, list.len())

@@ -88,7 +88,7 @@ func Compile(in Input) (*Matrix, error) {
 	m.places = places
 
 	b := newBuilder(m, &in, groups, labels)
-	m.Classes = make([]Class, 0, len(cells))
+	b.expect(len(cells))
 	for _, c := range cells {
 		if err := b.addClass(c, len(groups)+len(labels.sets), contested); err != nil {
 			return nil, err

@@ -36,13 +36,14 @@ type builder struct {
 	policies, values int // words of a view's policies and of its values
 
 	walker   *walker
-	contents map[string]int32 // pair of views -> cell
+	contents interner[uint64] // what decides between two views: policies, and who is isolated
+	cellOf   []int32          // contents -> cell
 	cellKeys map[string]int32
-	hit      packet.Bits
+	hit      []uint64 // contents in the making
 }
 
 func newBuilder(m *Matrix, in *Input, groups []GroupSet, labels *labelSpace) *builder {
-	b := &builder{m: m, in: in, labels: labels, groups: map[string]int{}, contents: map[string]int32{}, cellKeys: map[string]int32{}}
+	b := &builder{m: m, in: in, labels: labels, groups: map[string]int{}, cellKeys: map[string]int32{}}
 	b.policies, b.values = len(packet.NewBits(len(m.Policies))), len(packet.NewBits(len(labels.sets)))
 	b.from = make([]packet.Bits, len(groups))
 	b.to = make([]packet.Bits, len(groups))
@@ -64,7 +65,7 @@ func newBuilder(m *Matrix, in *Input, groups []GroupSet, labels *labelSpace) *bu
 		}
 	}
 	b.walker = newWalker(m)
-	b.hit = packet.NewBits(len(m.Policies))
+	b.hit = make([]uint64, b.policies+1)
 	return b
 }
 
@@ -226,7 +227,7 @@ func (b *builder) cell(row, col profile) int32 {
 
 // pair works out the cell of two views.
 func (b *builder) pair(src, dst view) int32 {
-	hit := b.hit
+	hit := packet.Bits(b.hit[:b.policies])
 	for w := range hit {
 		hit[w] = src.policies[w] & dst.policies[w]
 	}
@@ -238,14 +239,15 @@ func (b *builder) pair(src, dst view) int32 {
 			}
 		})
 	}
-	key := append([]byte(hit.Key()), bit(src.isolated)<<1|bit(dst.isolated))
-	if id, ok := b.contents[string(key)]; ok {
-		return id
+	b.hit[b.policies] = uint64(bit(src.isolated)<<1 | bit(dst.isolated))
+	n, isNew := b.contents.number(b.hit)
+	if !isNew {
+		return b.cellOf[n]
 	}
 	var list []int
 	hit.Each(func(i int) { list = append(list, i) })
 	id := b.internCell(b.walker.cell(list, src.isolated, dst.isolated))
-	b.contents[string(key)] = id
+	b.cellOf = append(b.cellOf, id)
 	return id
 }
 

@@ -29,15 +29,37 @@ func (x *index) of(f field) *postings {
 	if p, ok := x.fields[f]; ok {
 		return p
 	}
-	p := &postings{byValue: map[string][]int32{}}
+	p := &postings{byValue: map[string][]int32{}, have: make([]int32, 0, len(x.assets))}
+	number := map[string]int32{} // values, in the order in which they come
+	var values []string
+	var count []int
+	of := make([]int32, 0, len(x.assets)) // of those that have the field
 	for i := range x.assets {
-		n := int32(i)
-		if v, ok := f.of(&x.assets[i]); ok {
-			p.byValue[v] = append(p.byValue[v], n)
-			p.have = append(p.have, n)
-		} else {
-			p.lack = append(p.lack, n)
+		v, ok := f.of(&x.assets[i])
+		if !ok {
+			p.lack = append(p.lack, int32(i))
+			continue
 		}
+		n, known := number[v]
+		if !known {
+			n = int32(len(values))
+			number[v] = n
+			values, count = append(values, v), append(count, 0)
+		}
+		count[n]++
+		of, p.have = append(of, n), append(p.have, int32(i))
+	}
+	// All lists lie in one block, each as long as it will be.
+	block := make([]int32, len(of))
+	lists := make([][]int32, len(values))
+	for n, c := range count {
+		lists[n], block = block[:0:c], block[c:]
+	}
+	for k, n := range of {
+		lists[n] = append(lists[n], p.have[k])
+	}
+	for n, v := range values {
+		p.byValue[v] = lists[n]
 	}
 	x.fields[f] = p
 	return p

@@ -45,6 +45,13 @@ func newResolver(in *Input, without map[string]bool) *resolver {
 		}
 		r.ends[i+1] = int32(len(r.hosts))
 	}
+	v4 := 0
+	for _, p := range r.hosts {
+		if p.Addr().Is4() {
+			v4++
+		}
+	}
+	r.builder.Grow(v4, len(r.hosts)-v4)
 	for _, p := range r.hosts {
 		r.builder.AddPrefix(p)
 	}

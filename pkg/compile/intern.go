@@ -1,6 +1,9 @@
 package compile
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // interner numbers lists, the first one 0, in the order in which they first come.
 // A hash finds candidates and equality is confirmed element by element, so that
@@ -36,6 +39,9 @@ func (t *interner[T]) number(list []T) (n int32, isNew bool) {
 		if n := t.slots[i] - 1; t.hashes[n] == hash && equal(t.at(n), list) {
 			return n, false
 		}
+	}
+	if cap(t.data)-len(t.data) < len(list) {
+		t.data = slices.Grow(t.data, len(t.data)+len(list)) // append would grow by a quarter, and copy more often
 	}
 	t.data = append(t.data, list...)
 	t.ends = append(t.ends, len(t.data))

@@ -18,6 +18,11 @@ type Builder struct {
 
 type run6 struct{ from, to u128 }
 
+// Grow makes room for some more single addresses or runs of each family.
+func (b *Builder) Grow(v4, v6 int) {
+	b.v4, b.v6 = slices.Grow(b.v4, v4), slices.Grow(b.v6, v6)
+}
+
 // AddPrefix adds the addresses of a prefix.
 func (b *Builder) AddPrefix(p netip.Prefix) {
 	if p.IsSingleIP() {

@@ -1,5 +1,7 @@
 package packet
 
+import "slices"
+
 // sweep walks along the address line and numbers the memberships that it meets.
 type sweep struct {
 	lists [][]int32
@@ -173,6 +175,9 @@ func (m *memberships) number(in Bits, hash uint64) uint32 {
 		if n := m.slots[i] - 1; m.hashes[n] == hash && m.bits(n).Equal(in) {
 			return n
 		}
+	}
+	if cap(m.words)-len(m.words) < len(in) {
+		m.words = slices.Grow(m.words, len(m.words)+len(in)) // twice as much: append takes a quarter more, and leaves four times the garbage
 	}
 	m.words = append(m.words, in...)
 	m.hashes = append(m.hashes, hash)

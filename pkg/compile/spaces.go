@@ -89,7 +89,8 @@ func (s *spacer) regroup() {
 		}
 	}
 	var index interner[uint64]
-	var members [][]int32 // class -> classes of the matrix
+	of := make([]int32, len(m.Classes)) // class of the matrix -> class
+	s.l.Classes = make([]LayoutClass, 0, len(m.Classes))
 	words := len(packet.NewBits(features))
 	has := make(packet.Bits, words+1) // features and isolation
 	for i := range m.Classes {
@@ -109,10 +110,10 @@ func (s *spacer) regroup() {
 		n, isNew := index.number(has)
 		if isNew {
 			s.l.Classes = append(s.l.Classes, LayoutClass{EgressIsolated: egress, IngressIsolated: ingress, rep: i})
-			members = append(members, nil)
 		}
-		members[n] = append(members[n], int32(i))
+		of[i] = n
 	}
+	members := listed(of, index.len())
 	s.has = make([]packet.Bits, len(members))
 	for n, list := range members {
 		s.has[n] = packet.Bits(index.at(int32(n))[:words])
@@ -122,6 +123,24 @@ func (s *spacer) regroup() {
 	for _, has := range s.has {
 		has.Each(func(f int) { s.count[f]++ })
 	}
+}
+
+// listed turns "which one each is in" round: it lists, one by one, what is in it.
+// All lists lie in one block.
+func listed(of []int32, n int) [][]int32 {
+	count := make([]int, n)
+	for _, x := range of {
+		count[x]++
+	}
+	block := make([]int32, len(of))
+	out := make([][]int32, n)
+	for x, c := range count {
+		out[x], block = block[:0:c], block[c:]
+	}
+	for i, x := range of {
+		out[x] = append(out[x], int32(i))
+	}
+	return out
 }
 
 // addrsOf gives the addresses of some classes together.

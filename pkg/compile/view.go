@@ -87,17 +87,17 @@ func NewView(m *Matrix, points []Point) *View {
 func (v *View) merge() {
 	m := v.Matrix
 	var index interner[int32]
-	var members [][]int32
+	of := make([]int32, len(m.Classes))
+	v.Classes = make([]ViewClass, 0, len(m.Classes))
 	for i := range m.Classes {
 		egress, ingress := m.isolation(i)
 		n, isNew := index.number([]int32{int32(m.Row(i)), int32(m.Col(i)), int32(bit(egress)<<1 | bit(ingress))})
 		if isNew {
 			v.Classes = append(v.Classes, ViewClass{rep: i, src: true, dst: true, EgressIsolated: egress, IngressIsolated: ingress})
-			members = append(members, nil)
 		}
-		members[n] = append(members[n], int32(i))
+		of[i] = n
 	}
-	for n, list := range members {
+	for n, list := range listed(of, index.len()) {
 		v.Classes[n].Addrs = m.addrsOf(list)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,6 +27,7 @@ type lane struct {
 	name        string
 	net         *lab.Net
 	left, right *sender
+	kernel      *deferred
 	masks       [2][]netip.Prefix
 	// Frames: over established flows there and back, and such that the gateway's
 	// interface gets and nobody takes.
@@ -58,7 +61,7 @@ func newLane(name string, t *traffic) (*lane, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lane{name: name, net: n, masks: t.masks}
+	l := &lane{name: name, net: n, kernel: newDeferred(), masks: t.masks}
 	var macs [2]net.HardwareAddr
 	err = n.Gateway.Do(func() error {
 		for i, iface := range []string{"eth1", "eth2"} {
@@ -243,12 +246,15 @@ func (l *lane) check(ctx context.Context, r *harness.Recorder, t *traffic) error
 
 // open sends the first packets of the flows and their answers.
 func (l *lane) open(ctx context.Context, r *harness.Recorder, t *traffic) error {
+	before := l.arrived()
 	if err := l.left.send(l.there); err != nil {
 		return err
 	}
+	l.settled(before, len(l.there))
 	if err := l.right.send(l.back); err != nil {
 		return err
 	}
+	time.Sleep(100 * time.Millisecond) // for the last answers, if the kernel is behind
 	c, err := kernel.Open(l.net.Gateway.Path)
 	if err != nil {
 		return err
@@ -269,6 +275,35 @@ func (l *lane) open(ctx context.Context, r *harness.Recorder, t *traffic) error 
 	}
 	r.Check(n == len(t.flows), "%s: %d flows are established", l.name, len(t.flows))
 	return nil
+}
+
+// timed sends frames and tells the CPU seconds that this took the calling thread,
+// which must be locked, and the kernel's own. It waits for as many arrivals as there
+// are to be, and tells how many there were.
+func (l *lane) timed(frames [][]byte, want int) (spent float64, got int, err error) {
+	before, others := l.arrived(), l.kernel.seconds()
+	from, err := threadTime()
+	if err == nil {
+		err = l.left.send(frames)
+	}
+	to, terr := threadTime()
+	if err = cmp.Or(err, terr); err != nil {
+		return 0, 0, err
+	}
+	got = l.settled(before, want)
+	return (to - from).Seconds() + l.kernel.seconds() - others, got, nil
+}
+
+// settled waits until as many packets have arrived as there are to be: the kernel
+// may not be through with the last ones when the call that sent them is back.
+func (l *lane) settled(before, want int) (got int) {
+	for range 200 {
+		if got = l.arrived() - before; got >= want {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return got
 }
 
 // arrived tells how many packets the receiver's interface has got.

@@ -146,11 +146,6 @@ func measure(ctx context.Context, all []harness.Row, o options, stdout, stderr i
 	}
 	publish := !o.small && o.runs >= harness.MinRuns
 	kept := &harness.Report{FormatVersion: harness.FormatVersion}
-	if publish {
-		if kept, err = harness.ReadReport(resultsFile); err != nil {
-			return err
-		}
-	}
 	x := runner(o, stderr)
 	var failed []string
 	for i := range take {
@@ -159,6 +154,12 @@ func measure(ctx context.Context, all []harness.Row, o options, stdout, stderr i
 			return err
 		}
 		failed = append(failed, rep.Failed()...)
+		if publish {
+			// Read anew for each row, so that two runs of other rows do not undo each other.
+			if kept, err = harness.ReadReport(resultsFile); err != nil {
+				return err
+			}
+		}
 		kept.Put(rep, names(all))
 		if publish {
 			if err := keep(kept, all); err != nil {

@@ -19,7 +19,7 @@ type size struct {
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
-			flows: 20_000, sampled: 300, rounds: 11, fresh: 8_000, freshRounds: 11,
+			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
 		}}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }

@@ -125,16 +125,15 @@ func timeEstablished(ctx context.Context, r *harness.Recorder, lanes []*lane, t 
 				frames = lanes[0].unseen
 				l = lanes[0]
 			}
-			before := l.arrived()
-			spent, err := l.left.timed(frames)
-			if err != nil {
-				return err
-			}
 			want := len(frames)
 			if unseen {
 				want = 0
 			}
-			if got := l.arrived() - before; !about(got, want) {
+			spent, got, err := l.timed(frames, want)
+			if err != nil {
+				return err
+			}
+			if !about(got, want) {
 				r.Check(false, "%s: of %d packets of established flows %d arrive, not %d", l.name, len(frames), got, want)
 				return nil
 			}
@@ -160,12 +159,11 @@ func timeNew(r *harness.Recorder, lanes []*lane, t *traffic, n packetSize) error
 			l := lanes[(i+round)%len(lanes)]
 			k := (i + round) % len(lanes)
 			frames := l.fresh(round, n.fresh)
-			before := l.arrived()
-			spent, err := l.left.timed(frames)
+			spent, got, err := l.timed(frames, len(frames))
 			if err != nil {
 				return err
 			}
-			if got := l.arrived() - before; !about(got, len(frames)) {
+			if !about(got, len(frames)) {
 				r.Check(false, "%s: of %d first packets of permitted flows %d arrive", l.name, len(frames), got)
 				return nil
 			}
@@ -174,11 +172,10 @@ func timeNew(r *harness.Recorder, lanes []*lane, t *traffic, n packetSize) error
 				continue
 			}
 			frames = l.refused(round)
-			before = l.arrived()
-			if spent, err = l.left.timed(frames); err != nil {
+			if spent, got, err = l.timed(frames, 0); err != nil {
 				return err
 			}
-			if got := l.arrived() - before; !about(got, 0) {
+			if !about(got, 0) {
 				r.Check(false, "%s: of %d first packets of denied flows %d arrive", l.name, len(frames), got)
 				return nil
 			}

@@ -15,7 +15,7 @@ import (
 
 // sender puts frames on a wire. The kernel carries a frame to its end, through the
 // gateway and to the receiver, within the system call that sends it, on the
-// caller's own time.
+// caller's own time, or, if there are too many at once, in a thread of its own.
 type sender struct {
 	fd   int
 	msgs []mmsghdr
@@ -80,20 +80,6 @@ func (s *sender) send(frames [][]byte) error {
 		}
 	}
 	return nil
-}
-
-// timed sends all frames and tells the CPU seconds that this took the calling
-// thread, which must be locked.
-func (s *sender) timed(frames [][]byte) (float64, error) {
-	from, err := threadTime()
-	if err != nil {
-		return 0, err
-	}
-	if err := s.send(frames); err != nil {
-		return 0, err
-	}
-	to, err := threadTime()
-	return (to - from).Seconds(), err
 }
 
 // frame is a UDP packet of a flow from a port. The payload repeats the port's

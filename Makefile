@@ -6,7 +6,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # The kernel's firewall is written in these tests, in namespaces of their own.
 ROOT    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPATH,GOCACHE,GOMODCACHE,GOFLAGS,GOPROXY,CI)
 
-.PHONY: help build demo test lint check fuzz fmt clean
+.PHONY: help build demo test bench lint check fuzz fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,10 @@ PURE := ./bench/... ./examples/... ./inventory/... ./pkg/apply/... ./pkg/classif
 
 check: ## what needs no privilege: vet, lint, tests of pure code
 	$(GO) test ./inventory/... ./pkg/config/... ./pkg/classify/... ./pkg/packet/... ./pkg/policy/... ./pkg/compile/... ./pkg/diag/... ./pkg/plan/...
+
+bench: ## the figures of docs/performance.md (ROW=name,... RUNS=n SMALL=1 LIST=1; root or ordinary user)
+	@$(GO) build -o bin/bench ./bench
+	@PATH="$$PATH:/usr/sbin:/sbin" bin/bench $(if $(ROW),-row $(ROW)) $(if $(RUNS),-runs $(RUNS)) $(if $(SMALL),-small) $(if $(LIST),-list)
 
 lint: ## vet and staticcheck (pinned in tools/go.mod)
 	$(GO) vet ./...

@@ -64,7 +64,7 @@ func testRows() []Row {
 }
 
 func runner(full bool) *Runner {
-	return &Runner{Runs: 3, Timeout: 20 * time.Second, Full: full, Scale: "small", Command: "bench -row %s",
+	return &Runner{Runs: 3, Timeout: 2 * time.Minute, Full: full, Scale: "small", Command: "bench -row %s",
 		Now: func() time.Time { return time.Unix(0, 0) },
 		Start: func(ctx context.Context, c lab.Command) error {
 			cmd := exec.CommandContext(ctx, c.Path, c.Args...)

@@ -44,6 +44,8 @@ var layers = []struct {
 	{"bulkhead/drivers/nftables/render", 8},
 	{"bulkhead/drivers/nftables", 9},
 	{"bulkhead/drivers", 10},
+	{"bulkhead/bench/harness", 1},
+	{"bulkhead/bench", 12},
 	{"bulkhead/cmd/bulkhead/demo", 12},
 	{"bulkhead/cmd/bulkhead", 13},
 }

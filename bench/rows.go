@@ -1,0 +1,40 @@
+package main
+
+import (
+	"slices"
+
+	"bulkhead/bench/estate"
+	"bulkhead/bench/harness"
+)
+
+// size says of what size the work is.
+type size struct {
+	estate  func(estate.Options) *estate.Estate
+	peers   func() *estate.Estate
+	shared  func() *estate.Estate // 100,000 addresses, for packets and nft
+	million func() *estate.Estate
+	packets packetSize
+}
+
+func sizeOf(small bool) size {
+	if !small {
+		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
+			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
+		}}
+	}
+	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
+	return size{
+		estate: func(o estate.Options) *estate.Estate {
+			s := estate.Scale(2000)
+			o.Addresses, o.Policies = s.Addresses, s.Policies
+			return estate.New(o)
+		},
+		peers: few(1000), shared: few(1000), million: few(2000),
+		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
+	}
+}
+
+// rows are the lines of the table, in its order.
+func rows(s size) []harness.Row {
+	return slices.Concat(estateRows(s), liveRows(), loadRows(s), packetRows(s), driftRows(s))
+}

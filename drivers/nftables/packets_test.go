@@ -39,6 +39,9 @@ func crossing(b *bench, w *policy.World) ([]lab.Probe, []policy.Flow) {
 					if back := (policy.Flow{Src: dst, Dst: src, Proto: f.Proto, Num: f.Num}); !packet.HasPorts(f.Proto) && w.Decide(back).Permit {
 						continue // without ports it cannot be told from an answer to the other end
 					}
+					if back := (policy.Flow{Src: dst, Dst: src, Proto: f.Proto, Num: proberPort}); trackedFlat(f.Proto) && w.Decide(back).Permit {
+						continue // as before, if the kernel tracks the protocol without its ports
+					}
 					probes = append(probes, lab.Probe{From: from, Dst: dst, Proto: f.Proto, Num: f.Num})
 					flows = append(flows, f)
 				}
@@ -47,6 +50,16 @@ func crossing(b *bench, w *policy.World) ([]lab.Probe, []policy.Flow) {
 	}
 	return probes, flows
 }
+
+// proberPort stands for the ports that probes come from: no policy of a drawn world
+// tells one of them from another.
+const proberPort = 40000
+
+// trackedFlat reports whether a kernel may track a protocol without telling its ports
+// apart (DCCP since Linux 6.16). Then a packet is the answer to whatever its far end
+// has sent before, and what is judged is the flow that it would answer: the one to
+// its source port.
+func trackedFlat(proto uint8) bool { return proto == 33 || proto == 132 || proto == 136 }
 
 // icmpAnswer reports whether the message answers a query: where it fits one that
 // was let through before, it is part of that flow.

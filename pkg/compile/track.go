@@ -36,6 +36,7 @@ type Tracker struct {
 	places []Placement
 	family []uint8 // of addresses that a place is good for
 	births *births // nil where a new class needs a new layout
+	born   int     // classes that the layout did not know
 
 	in, direct, except, values packet.Bits // scratch
 	key                        []byte
@@ -323,6 +324,9 @@ func onlyHosts(a *inventory.Asset) error {
 	return nil
 }
 
+// Born counts the classes that were placed and that the layout did not know.
+func (t *Tracker) Born() int { return t.born }
+
 // Place says what a device has to know of an address now.
 func (t *Tracker) Place(addr netip.Addr) (Placement, error) {
 	if err := t.membership(addr); err != nil {
@@ -351,6 +355,7 @@ func (t *Tracker) Place(addr netip.Addr) (Placement, error) {
 	if err != nil {
 		return Placement{}, err
 	}
+	t.born++
 	t.placed[text] = int32(len(t.places))
 	t.places, t.family = append(t.places, p), append(t.family, family)
 	return p, nil

@@ -52,6 +52,8 @@ type Step struct {
 	// Moved counts the addresses that came to another class; Touched the native
 	// objects of the device, those that hold live flows included.
 	Moved, Touched int
+	// Born counts the classes among theirs that no address had before.
+	Born int
 	// Whole says why the site was compiled and the device diffed as a whole; "" where
 	// only what the change concerns was looked at.
 	Whole string
@@ -153,6 +155,7 @@ func (s *Site) Expire(ctx context.Context) (Step, error) {
 // move tells the device of addresses that may have come to another class.
 func (s *Site) move(ctx context.Context, addrs []netip.Addr) (Step, error) {
 	moves := make([]driver.Move, 0, len(addrs))
+	born := s.tracker.Born()
 	for _, a := range addrs {
 		to, err := s.tracker.Place(a)
 		if err != nil {
@@ -164,7 +167,7 @@ func (s *Site) move(ctx context.Context, addrs []netip.Addr) (Step, error) {
 	if err != nil {
 		return s.instead(ctx, err)
 	}
-	st := Step{Touched: touched}
+	st := Step{Touched: touched, Born: s.tracker.Born() - born}
 	if touched > 0 {
 		st.Moved = len(moves)
 	}

@@ -100,7 +100,7 @@ func TestCommandLine(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"-list"}, 0, "not built: " + noEngine},
+		{[]string{"-list"}, 0, "change-proof"},
 		{[]string{"-row", "nothing"}, 1, `there is no row "nothing"; there are compile, `},
 		{[]string{"more"}, 2, `unexpected argument "more"`},
 		{[]string{"-help"}, 0, "-small"},

@@ -14,13 +14,14 @@ type size struct {
 	shared  func() *estate.Estate // 100,000 addresses, for packets and nft
 	million func() *estate.Estate
 	packets packetSize
+	moves   int // changes of single assets
 }
 
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}}
+		}, 2000}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{
@@ -31,10 +32,11 @@ func sizeOf(small bool) size {
 		},
 		peers: few(1000), shared: few(1000), million: few(2000),
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
+		moves:   15,
 	}
 }
 
 // rows are the lines of the table, in its order.
 func rows(s size) []harness.Row {
-	return slices.Concat(estateRows(s), liveRows(), loadRows(s), packetRows(s), driftRows(s))
+	return slices.Concat(estateRows(s), liveRows(s), loadRows(s), packetRows(s), driftRows(s))
 }

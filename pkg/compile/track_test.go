@@ -25,7 +25,7 @@ type tracked struct {
 	at      map[netip.Addr]compile.Placement
 	k       *lookups
 
-	followed, born, compiled int
+	followed, compiled int
 }
 
 func (x *tracked) input() compile.Input {

@@ -228,7 +228,7 @@ func TestChangesEqualCompileFromNothing(t *testing.T) {
 	for name, split := range map[string]bool{"one table": false, "class spaces": true} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
-			s := newSite(t, 3, 40, split)
+			s := newSite(t, 3, 20, split)
 			followed, whole, alone := 0, map[string]int{}, 0
 			for i := range changes {
 				what, st, err := s.change(ctx)

@@ -4,4 +4,4 @@ package live_test
 
 // changes is how many changes a random sequence has. The race detector makes each
 // ten times slower.
-const changes = 150
+const changes = 25

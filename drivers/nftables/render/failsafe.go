@@ -96,25 +96,37 @@ func (f *failsafeSets) sets() []ruleset.Set {
 	return out
 }
 
-// failsafeChains accept and untrack the failsafe flows.
-func failsafeChains() []*chain {
+// failsafeChains accept and untrack the failsafe flows. Sets without elements are not
+// asked, and where there is no failsafe flow at all nothing hooks in before
+// tracking: every packet would pay for it.
+func failsafeChains(f *failsafeSets) []*chain {
 	fill := func(name string, verdict frag) *chain {
 		c := newChain(name)
-		for _, four := range []bool{true, false} {
+		for i, four := range []bool{true, false} {
 			s, d := saddr4, daddr4
 			if !four {
 				s, d = saddr6, daddr6
 			}
-			c.add(in(failsafeName("port", four), true, s, d, metaL4, thDport), verdict)
-			c.add(in(failsafeName("port", four), true, d, s, metaL4, thSport), verdict)
-			c.add(in(failsafeName("type", four), true, s, d, metaL4, thSport), verdict)
-			c.add(in(failsafeName("ends", four), true, s, d, metaL4), verdict)
-			c.add(in(failsafeName("ends", four), true, d, s, metaL4), verdict)
+			if len(f.ports[i]) > 0 {
+				c.add(in(failsafeName("port", four), true, s, d, metaL4, thDport), verdict)
+				c.add(in(failsafeName("port", four), true, d, s, metaL4, thSport), verdict)
+			}
+			if len(f.types[i]) > 0 {
+				c.add(in(failsafeName("type", four), true, s, d, metaL4, thSport), verdict)
+			}
+			if len(f.ends[i]) > 0 {
+				c.add(in(failsafeName("ends", four), true, s, d, metaL4), verdict)
+				c.add(in(failsafeName("ends", four), true, d, s, metaL4), verdict)
+			}
 		}
 		return c
 	}
+	accepting := fill(chainFailsafe, accept())
+	if len(accepting.Rules) == 0 {
+		return []*chain{accepting} // jumped to, and empty
+	}
 	return []*chain{
-		fill(chainFailsafe, accept()),
+		accepting,
 		fill(chainRaw, notrack()),
 		baseChain("raw_prerouting", hookPrerouting, priorityRaw, policyAccept).add(jump(chainRaw)),
 		baseChain("raw_output", hookOutput, priorityRaw, policyAccept).add(jump(chainRaw)),

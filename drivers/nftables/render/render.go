@@ -41,7 +41,7 @@ func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds)
 	t.Sets = append(t.Sets, hashSet(setKeep, kindMarkMap, 0, matrix.shape()))
 
 	chains := append(append(judgeChains(matrix), passChains()...), noteChains()...)
-	chains = append(chains, failsafeChains()...)
+	chains = append(chains, failsafeChains(newFailsafe(want.Points[0].Failsafe))...)
 	for i := range want.Points {
 		p := &want.Points[i]
 		parts := renderPoint(p, learningOf(p, want, have))

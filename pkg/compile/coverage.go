@@ -82,7 +82,19 @@ type Uncovered struct {
 // Coverage lists what policy denies and no point drops, summed up by reason.
 // Flows between two addresses that no asset holds and no group names are left
 // out: they are somebody else's network.
+//
+// Where there are too many pairs of address parts to look at each, rows are by the
+// place of either end alone (zone, point, or neither), which is what decides whether
+// a point sees a flow; they name the group "any", and give one denied flow.
 func Coverage(m *Matrix, points []Point) []Uncovered {
+	return coverage(m, points, maxCoverage)
+}
+
+// maxCoverage bounds the pairs of address parts that Coverage looks at: some seconds
+// of work.
+const maxCoverage = 2 << 20
+
+func coverage(m *Matrix, points []Point, limit int) []Uncovered {
 	var sets []packet.Addrs
 	for i := range points {
 		p := &points[i]
@@ -98,11 +110,16 @@ func Coverage(m *Matrix, points []Point) []Uncovered {
 	for i := range m.Classes {
 		classes[i] = m.Classes[i].Addrs
 	}
-	parts := packet.Join(classes, packet.PartitionAddrs(sets))
+	places := packet.PartitionAddrs(sets)
+	parts := packet.Join(classes, places)
 	rows := map[string]*Uncovered{}
-	for _, s := range parts {
-		for _, d := range parts {
-			m.uncovered(rows, points, s, d)
+	if len(parts)*len(parts) > limit {
+		m.uncoveredPlaces(rows, points, parts, len(places))
+	} else {
+		for _, s := range parts {
+			for _, d := range parts {
+				m.uncovered(rows, points, s, d)
+			}
 		}
 	}
 	out := make([]Uncovered, 0, len(rows))
@@ -122,6 +139,61 @@ func Coverage(m *Matrix, points []Point) []Uncovered {
 		return out[i].Services < out[j].Services
 	})
 	return out
+}
+
+// uncoveredPlaces is uncovered for whole places: whether a point sees a flow is the
+// same for all addresses of a place. A denied flow between two places is looked for as
+// an example; where none is found the row stays, since there may be one.
+func (m *Matrix) uncoveredPlaces(rows map[string]*Uncovered, points []Point, parts []packet.Joint, places int) {
+	in := make([][]packet.Joint, places)
+	named := make([]bool, places)
+	for _, j := range parts {
+		in[j.B] = append(in[j.B], j)
+		named[j.B] = named[j.B] || len(m.named(j.A)) > 0
+	}
+	for a, srcs := range in {
+		for b, dsts := range in {
+			if len(srcs) == 0 || len(dsts) == 0 || !named[a] && !named[b] {
+				continue
+			}
+			src, dst := srcs[0].Addrs.First(), dsts[0].Addrs.First()
+			if src.Is4() != dst.Is4() || Multicast().Contains(src) {
+				continue
+			}
+			by, why := Covered(points, src, dst)
+			if len(by) > 0 {
+				continue
+			}
+			why += "; there are too many pairs of groups to list each"
+			if old := rows[why]; old != nil {
+				old.Pairs += len(srcs) * len(dsts)
+				continue
+			}
+			u := m.deniedBetween(srcs, dsts)
+			if u == nil {
+				u = &Uncovered{}
+				u.Src, u.Dst = twoOf(srcs[0].Addrs, dsts[0].Addrs)
+			}
+			u.Reason, u.Services, u.From, u.To, u.Pairs = why, "what policy denies", []string{policy.GroupAny}, []string{policy.GroupAny}, len(srcs)*len(dsts)
+			rows[why] = u
+		}
+	}
+}
+
+// deniedBetween finds a flow between two places that policy denies, among some
+// thousand pairs of parts; nil if it finds none.
+func (m *Matrix) deniedBetween(srcs, dsts []packet.Joint) *Uncovered {
+	const some = 64
+	for i := 0; i < len(srcs); i += 1 + len(srcs)/some {
+		for k := 0; k < len(dsts); k += 1 + len(dsts)/some {
+			one := map[string]*Uncovered{}
+			m.uncovered(one, nil, srcs[i], dsts[k]) // no point at all: whatever is denied
+			for _, u := range one {
+				return u
+			}
+		}
+	}
+	return nil
 }
 
 func (m *Matrix) uncovered(rows map[string]*Uncovered, points []Point, s, d packet.Joint) {

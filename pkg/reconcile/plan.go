@@ -143,7 +143,7 @@ func (s *Site) comparedLabels() []plan.ComparedLabel {
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		c := plan.ComparedLabel{Label: name, Several: []string{}, Without: []string{}}
-		byValue := map[string]packet.Addrs{}
+		runs := map[string][]packet.Range{}
 		for i := range s.Inventory.Assets {
 			a := &s.Inventory.Assets[i]
 			v, ok := a.Labels[name]
@@ -151,12 +151,15 @@ func (s *Site) comparedLabels() []plan.ComparedLabel {
 				c.Without = append(c.Without, a.ID)
 				continue
 			}
-			byValue[v] = byValue[v].Union(packet.AddrsOf(a.Addresses...))
+			for _, p := range a.Addresses {
+				runs[v] = append(runs[v], packet.PrefixRange(p))
+			}
 		}
 		var seen, twice packet.Addrs
-		for _, v := range sortedKeys(byValue) {
-			twice = twice.Union(seen.Intersect(byValue[v]))
-			seen = seen.Union(byValue[v])
+		for _, v := range sortedKeys(runs) {
+			of := packet.AddrRanges(runs[v])
+			twice = twice.Union(seen.Intersect(of))
+			seen = seen.Union(of)
 		}
 		for _, r := range twice.Runs() {
 			c.Several = append(c.Several, r.String())

@@ -42,7 +42,7 @@ func liveRows(s size) []harness.Row {
 		From: "From the committed transaction to the verdict on what it changed: the elements that were touched are read back, the counts of all sets and the generation compared, and the reference evaluator is asked what the address is.",
 		Variants: []harness.Variant{
 			{Name: "move", Run: func(ctx context.Context, r *harness.Recorder) error {
-				return moves(ctx, r, whole(), "role", s.moves/5, s.moves/5)
+				return moves(ctx, r, whole(), "role", s.proofs, s.proofs)
 			}},
 		},
 		Goals: []harness.Goal{{Text: "100 ms", Of: harness.Ref{Variant: "move", Figure: "proof" + harness.Median}, AtMost: 0.1}},

@@ -2,4 +2,4 @@
 
 package live_test
 
-const changes = 1000
+const changes = 300

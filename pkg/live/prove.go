@@ -99,6 +99,9 @@ func (s *Site) identity(a netip.Addr) (prove.Identity, error) {
 // proveWhole compiles the site as it is, reads the device and proves all of it.
 func (s *Site) proveWhole(ctx context.Context, why string) (Proof, error) {
 	out := Proof{Whole: why}
+	// What was touched may have been taken for looked at already: if this proof cannot be
+	// finished, nothing stands.
+	s.standing = nil
 	m, err := s.compiled()
 	if err != nil {
 		return out, err

@@ -22,7 +22,9 @@ import (
 type Options struct {
 	Name   string // of the site
 	Book   *policy.Rulebook
-	Points []compile.Point // of one device
+	// Points are those of one device, as they are: a change of what a point protects, or
+	// of its zones, is another Site. Brakes are the caller's to ask before Open.
+	Points []compile.Point
 	Driver driver.Driver
 	// Now is the clock: policies expire by it.
 	Now func() time.Time

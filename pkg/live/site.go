@@ -20,8 +20,8 @@ import (
 
 // Options are what a live site needs besides its assets.
 type Options struct {
-	Name   string // of the site
-	Book   *policy.Rulebook
+	Name string // of the site
+	Book *policy.Rulebook
 	// Points are those of one device, as they are: a change of what a point protects, or
 	// of its zones, is another Site. Brakes are the caller's to ask before Open.
 	Points []compile.Point

@@ -191,7 +191,7 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces, Pairs: d.pairs})
 	if t := st.Table(); t != nil && hooked(t) {
 		for _, c := range t.Chains {
-			if name, ok := strings.CutPrefix(c.Name, "state_"); ok {
+			if name, ok := strings.CutPrefix(c.Name, "slow."); ok {
 				out.Installed = append(out.Installed, name)
 			}
 		}

@@ -55,7 +55,7 @@ func (s *State) with(t *ruleset.Table) *State {
 // isWindow reports whether the set is a learning window, which the kernel ends by
 // itself and which is opened only when it is made.
 func isWindow(set string) bool {
-	return strings.HasPrefix(set, "learning_") || strings.HasPrefix(set, "pickup_")
+	return strings.HasPrefix(set, "learning.") || strings.HasPrefix(set, "pickup.")
 }
 
 // Empty is the state of a namespace without a single table.

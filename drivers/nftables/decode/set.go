@@ -53,7 +53,7 @@ type set struct {
 // which ends by itself and is evaluated as if it had ended.
 func learning(s *ruleset.Set) bool {
 	for _, name := range []string{"learning", "pickup"} {
-		if s.Name == name || strings.HasPrefix(s.Name, name+"_") {
+		if s.Name == name || strings.HasPrefix(s.Name, name+".") {
 			return true
 		}
 	}

@@ -21,6 +21,10 @@ const (
 	chainDefaultDeny = "judge_deny"
 	chainReversed    = "judge_reversed"
 	chainPermit      = "permitted"
+
+	chainJudgeRelated  = "judge_related"
+	chainPermitRelated = "permitted_related"
+
 	chainPickedUp    = "picked_up"
 	chainPass        = "pass"
 	chainRelated     = "icmp_errors"
@@ -76,11 +80,14 @@ func judgeChains(s *matrixSets) []*chain {
 		newChain(chainJudge).
 			add(setMark(0)).
 			add(clearPriority()).
-			// A helper's new connection and an ICMP error are flows of their own: the
-			// direction and the mark that they show belong to somebody else's.
-			add(ctState("related", stateRelated), goTo(chainThere)).
 			add(masked(ctMark, VerdictMask, expr.CmpOpEq, ReversedBase), goTo(chainReversed)).
 			add(ctReply(), goTo(chainBack)).
+			add(goTo(chainThere)),
+		// A helper's new connection and an ICMP error are flows of their own: the
+		// direction and the mark that they show belong to somebody else's.
+		newChain(chainJudgeRelated).
+			add(setMark(0)).
+			add(clearPriority()).
 			add(goTo(chainThere)),
 		newChain(chainReversed).
 			add(ctReply(), goTo(chainThere)).
@@ -198,21 +205,32 @@ func portChain(name string, number load) *chain {
 }
 
 // passChains let a permitted packet go and remember the verdict with its flow.
-func passChains() []*chain {
+func passChains(v *verdicts) []*chain {
+	// Every new flow runs these: they are there only where something is reported.
+	report := v.reported()
+	reported := func(c *chain) *chain {
+		if report.observed {
+			c.add(in(setObserved, false, metaMark), limited(), logged("bulkhead observed "))
+		}
+		if report.logged {
+			c.add(in(setLogged, false, metaMark), limited(), logged("bulkhead permit "))
+		}
+		return c
+	}
 	return []*chain{
-		newChain(chainPermit).
-			add(in(setObserved, false, metaMark), limited(), logged("bulkhead observed ")).
-			add(in(setLogged, false, metaMark), limited(), logged("bulkhead permit ")).
-			// An ICMP error bears the mark of the flow that it reports on.
-			add(ctState("related", stateRelated), l4("icmp", unix.IPPROTO_ICMP), goTo(chainPass)).
-			add(ctState("related", stateRelated), l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainPass)).
-			// A connection that a helper expected bears its master's mark until it has its
-			// own; whether that one was reversed says nothing of it.
-			add(ctState("related", stateRelated), flowMark(), goTo(chainPass)).
+		reported(newChain(chainPermit)).
 			// The kernel may track these without telling ports apart, so each packet is
 			// judged by itself.
 			add(in(setFlat, false, metaL4), goTo(chainPass)).
 			add(masked(ctMark, VerdictMask, expr.CmpOpEq, ReversedBase), goTo(chainPickedUp)).
+			add(flowMark()).
+			add(goTo(chainPass)),
+		reported(newChain(chainPermitRelated)).
+			// An ICMP error bears the mark of the flow that it reports on.
+			add(l4("icmp", unix.IPPROTO_ICMP), goTo(chainPass)).
+			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), goTo(chainPass)).
+			// A connection that a helper expected bears its master's mark until it has its
+			// own; whether that one was reversed says nothing of it.
 			add(flowMark()).
 			add(goTo(chainPass)),
 		newChain(chainPickedUp).

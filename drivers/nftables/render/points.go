@@ -13,8 +13,9 @@ import (
 	"bulkhead/pkg/policy"
 )
 
-// Names of a point's own chains and sets.
-func pointChain(what, point string) string { return what + "_" + point }
+// pointChain names a point's own chains and sets. No name that points share has a
+// dot: a point called "there" would otherwise get the chain of all points' judgements.
+func pointChain(what, point string) string { return what + "." + point }
 
 // learning says how a point takes up its work.
 type learning int
@@ -64,9 +65,9 @@ func pointHolds(p *compile.Point, learn learning) []ruleset.Set {
 // stateChains judge what a base chain hands over: live flows by the mark that
 // they bear, all else by the matrix.
 func stateChains(p *compile.Point) []*chain {
-	state, slow, judge := pointChain("state", p.Name), pointChain("slow", p.Name), pointChain("judge", p.Name)
+	slow, judge := pointChain("slow", p.Name), pointChain("judge", p.Name)
+	slowRelated, judgeRelated := pointChain("slow_related", p.Name), pointChain("judge_related", p.Name)
 	deny, invalid, pickup := pointChain("deny", p.Name), pointChain("invalid", p.Name), pointChain("pickup", p.Name)
-	held := pointChain("held", p.Name)
 	observe := p.Mode == policy.Observe
 	denied := newChain(deny).
 		add(in(setDeny, false, metaMark)). // counts
@@ -81,12 +82,7 @@ func stateChains(p *compile.Point) []*chain {
 	tracked := ctState("established,new", stateEstablished|stateNew)
 	tcpEarly := []frag{tracked, notSYN(), goTo(pickup)}
 	udpEarly := []frag{tracked, l4("udp", unix.IPPROTO_UDP), goTo(pickup)}
-	judged := newChain(judge).
-		add(jump(chainJudge)).
-		add(in(setPermit, false, metaMark), goTo(chainPermit)).
-		// Either denied, or a permit that has expired: then what comes after it holds.
-		add(markFrom(setAfter, false, metaMark)).
-		add(in(setPermit, false, metaMark), goTo(chainPermit))
+	judged := judgedBy(judge, chainJudge, chainPermit)
 	badState := newChain(invalid).
 		// The kernel opens no flow for ICMP messages that are no queries; they are
 		// judged one by one. All else that fits no flow is nobody's.
@@ -105,16 +101,11 @@ func stateChains(p *compile.Point) []*chain {
 		badState.addNamed("fits no flow", counted(), drop())
 	}
 	judged.add(goTo(deny))
-	return []*chain{
-		newChain(state).
-			add(ctState("related", stateRelated), goTo(slow)).
-			add(in(setHold, false, metaNfproto), goTo(held)).
-			add(in(setPermit, false, ctMark), accept()).
-			add(goTo(slow)),
+	chains := []*chain{
 		// A change is under way: the mark of a flow that it concerns may name a verdict
 		// which the flow no longer has. A packet shows the ends of its flow as the hook
 		// judges them, whichever of the two has sent it.
-		newChain(held).
+		newChain(pointChain("held", p.Name)).
 			add(in(setHoldAll, false, metaNfproto), goTo(slow)).
 			add(in(setMoved4, false, saddr4), goTo(slow)).
 			add(in(setMoved4, false, daddr4), goTo(slow)).
@@ -126,7 +117,10 @@ func stateChains(p *compile.Point) []*chain {
 			add(jump(chainFailsafe)).
 			add(ctState("invalid", stateInvalid), goTo(invalid)).
 			add(goTo(judge)),
-		judged, denied, badState,
+		newChain(slowRelated).
+			add(jump(chainFailsafe)).
+			add(goTo(judgeRelated)),
+		judged, judgedBy(judgeRelated, chainJudgeRelated, chainPermitRelated).add(goTo(deny)), denied, badState,
 		// If the opposite direction is permitted, the flow goes on as one of that.
 		newChain(pickup).
 			add(masked(ctMark, VerdictMask, expr.CmpOpEq, ReversedBase), goTo(deny)).
@@ -137,24 +131,57 @@ func stateChains(p *compile.Point) []*chain {
 			add(jump(chainJudge)). // for the name under which it is counted
 			add(goTo(deny)),
 	}
+	if p.Endpoint {
+		state := newChain(pointChain("state", p.Name)).
+			add(ctState("related", stateRelated), goTo(slowRelated))
+		chains = append(chains, live(state, p))
+	}
+	return chains
+}
+
+// live lets the packets of flows go that bear the mark of a permit, and hands the
+// others to the matrix. Every packet of every flow runs it, so that base chains of
+// points that see whole flows have it in place, without a goto. Related packets never
+// come here.
+func live(c *chain, p *compile.Point) *chain {
+	return c.
+		add(in(setHold, false, metaNfproto), goTo(pointChain("held", p.Name))).
+		add(in(setPermit, false, ctMark), accept()).
+		add(goTo(pointChain("slow", p.Name)))
+}
+
+// judgedBy asks a judgement, and lets go what it permits.
+func judgedBy(name, judgement, permitted string) *chain {
+	return newChain(name).
+		add(jump(judgement)).
+		add(in(setPermit, false, metaMark), goTo(permitted)).
+		// Either denied, or a permit that has expired: then what comes after it holds.
+		add(markFrom(setAfter, false, metaMark)).
+		add(in(setPermit, false, metaMark), goTo(permitted))
 }
 
 func (out *pointParts) transit(p *compile.Point) {
 	base := baseChain(pointChain("forward", p.Name), hookForward, priorityFilter, basePolicy(p))
+	related := newChain(pointChain("related", p.Name))
+	// One question takes related packets off the way of all others.
+	base.add(ctState("related", stateRelated), goTo(related.Name))
 	if !p.Off[compile.EssentialErrors] {
-		base.add(ctState("related", stateRelated), jump(chainRelated))
+		related.add(jump(chainRelated))
 	}
-	if !p.Off[compile.EssentialDHCP] && !p.DHCPServers.IsEmpty() {
-		base.add(in(setDHCP4, false, daddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 67), accept())
-		base.add(in(setDHCP4, false, saddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 67), accept())
-		base.add(in(setDHCP6, false, daddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 547), accept())
-		base.add(in(setDHCP6, false, saddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 547), accept())
+	spoof := out.antiSpoof(p)
+	for _, c := range []*chain{base, related} {
+		if !p.Off[compile.EssentialDHCP] && !p.DHCPServers.IsEmpty() {
+			c.add(in(setDHCP4, false, daddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 67), accept())
+			c.add(in(setDHCP4, false, saddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 67), accept())
+			c.add(in(setDHCP6, false, daddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 547), accept())
+			c.add(in(setDHCP6, false, saddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 547), accept())
+		}
+		if spoof {
+			c.add(jump(pointChain("spoof", p.Name)))
+		}
 	}
-	if out.antiSpoof(p) {
-		base.add(jump(pointChain("spoof", p.Name)))
-	}
-	base.add(goTo(pointChain("state", p.Name)))
-	out.chains = append(out.chains, base)
+	related.add(goTo(pointChain("slow_related", p.Name)))
+	out.chains = append(out.chains, live(base, p), related)
 }
 
 func basePolicy(p *compile.Point) uint32 {

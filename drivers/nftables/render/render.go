@@ -40,7 +40,7 @@ func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds)
 	t.Sets = append(t.Sets, sharedSets(want.Points)...)
 	t.Sets = append(t.Sets, hashSet(setKeep, kindMarkMap, 0, matrix.shape()))
 
-	chains := append(append(judgeChains(matrix), passChains()...), noteChains()...)
+	chains := append(append(judgeChains(matrix), passChains(v)...), noteChains()...)
 	chains = append(chains, failsafeChains(newFailsafe(want.Points[0].Failsafe))...)
 	for i := range want.Points {
 		p := &want.Points[i]
@@ -70,7 +70,7 @@ func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds)
 // and lost its rules finds its live flows again.
 func learningOf(p *compile.Point, want driver.Desired, have *ruleset.Table) learning {
 	switch {
-	case have != nil && have.Chain(pointChain("state", p.Name)) != nil:
+	case have != nil && have.Chain(pointChain("slow", p.Name)) != nil:
 		return learnNothing
 	case want.Enforced[p.Name]:
 		return learnPickup

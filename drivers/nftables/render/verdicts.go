@@ -182,6 +182,22 @@ func (v *verdicts) sets() []ruleset.Set {
 	}
 }
 
+// reports says which kinds of permitted flows are reported at all.
+type reports struct{ observed, logged bool }
+
+func (v *verdicts) reported() reports {
+	var out reports
+	for n, id := range v.of {
+		if id < firstVerdict || id&partialBits == partialBits {
+			continue
+		}
+		o := &v.m.Outcomes[n]
+		out.observed = out.observed || o.Permit && o.Differs
+		out.logged = out.logged || o.Permit && o.Log
+	}
+	return out
+}
+
 // reversed is the element by which flows pass that bear the verdict of the
 // opposite direction.
 func (v *verdicts) reversed(e ruleset.Element, name string) ruleset.Element {

@@ -307,13 +307,13 @@ func (d *decoder) inspect(v *view, fam, i, j int, vec int32, hook string, t driv
 	ends := func() string {
 		return fmt.Sprintf("%s to %s", v.classes[fam][axisSrc].addrs[i].First(), v.classes[fam][axisDst].addrs[j].First())
 	}
-	for k := range n {
-		r := m.results.list[m.results.pick(vec, k)]
+	some := func() string { return "some pair of addresses" }
+	visit := func(res int32) { d.inspectLeaf(m, m.results.list[res], hook, t, some) }
+	for _, part := range v.componentsOf(vec, n) {
+		r := m.results.list[part.res]
 		d.inspectLeaf(m, r, hook, t, ends)
 		for _, e := range m.results.opens[r.open] {
-			v.tour(e.node, k, func(res int32) {
-				d.inspectLeaf(m, m.results.list[res], hook, t, func() string { return "some pair of addresses" })
-			})
+			v.tour(e.node, part.at, visit)
 		}
 	}
 }

@@ -172,37 +172,6 @@ func (m *machine) endsOf(n int32) *ends {
 	return e
 }
 
-// tour calls visit for the result of every leaf behind a node, for one component of
-// the view's vectors; leaves that it has seen for the component before, in any walk
-// of the machine, are left out.
-func (v *view) tour(n int32, component int, visit func(res int32)) {
-	seen := &v.m.toured
-	if v.innerIface || v.innerPort {
-		if v.toured == nil {
-			v.toured = make([]bitset, len(v.ifs)*v.nPorts)
-		}
-		seen = &v.toured[component]
-	}
-	if !seen.add(n) {
-		return
-	}
-	nd := &v.m.nodes[n]
-	switch {
-	case nd.kind == nodeLeaf:
-		visit(nd.res)
-	case nd.kind == nodeSplit && nd.ask.axis == axisIface:
-		v.tour(v.m.kid(n, v.ifs[component/v.nPorts]), component, visit)
-	case nd.kind == nodeSplit && nd.ask.axis == axisPort:
-		// Answers of different questions that no port gives together are no way through.
-		v.tour(v.m.kid(n, v.portVal[nd.ask.con][component%v.nPorts]), component, visit)
-	default:
-		v.m.each(n, func(kid int32) bool {
-			v.tour(kid, component, visit)
-			return true
-		})
-	}
-}
-
 // piece is some services of a node, or a part of a result.
 type piece struct {
 	svc  packet.Services

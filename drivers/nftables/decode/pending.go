@@ -132,6 +132,11 @@ func (b *bitset) add(n int32) bool {
 	return old&bit == 0
 }
 
+func (b bitset) has(n int32) bool {
+	w := int(n >> 6)
+	return w < len(b) && b[w]&(1<<(n&63)) != 0
+}
+
 func (b *bitset) remove(n int32) {
 	if w := int(n >> 6); w < len(*b) {
 		(*b)[w] &^= 1 << (n & 63)
@@ -149,8 +154,11 @@ func (b bitset) each(f func(n int32)) {
 
 // endsOf unites the leaves behind a node.
 func (m *machine) endsOf(n int32) *ends {
-	if e, ok := m.ends[n]; ok {
-		return e
+	if int(n) < len(m.ends) && m.ends[n] != nil {
+		return m.ends[n]
+	}
+	if int(n) >= len(m.ends) {
+		m.ends = append(m.ends, make([]*ends, len(m.nodes)-len(m.ends))...)
 	}
 	e := &ends{}
 	m.ends[n] = e
@@ -162,7 +170,7 @@ func (m *machine) endsOf(n int32) *ends {
 	}
 	m.each(n, func(kid int32) bool {
 		k := m.endsOf(kid)
-		e.accept, e.drop, e.bare = e.accept.Union(k.accept), e.drop.Union(k.drop), e.bare.Union(k.bare)
+		e.accept, e.drop, e.bare = with(e.accept, k.accept), with(e.drop, k.drop), with(e.bare, k.bare)
 		return true
 	})
 	if nd.kind == nodeMask {

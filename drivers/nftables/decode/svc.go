@@ -95,6 +95,33 @@ func without(s, o packet.Services) packet.Services {
 	return s.Subtract(o)
 }
 
+// with unites. Where much is united, most of it is there already.
+func with(s, o packet.Services) packet.Services {
+	switch {
+	case len(o) == 0 || len(s) == len(o) && &s[0] == &o[0]:
+		return s
+	case len(s) == 0:
+		return o
+	case holdsAll(s, o):
+		return s
+	}
+	return s.Union(o)
+}
+
+// holdsAll reports whether all of o is in s.
+func holdsAll(s, o packet.Services) bool {
+	i := 0
+	for _, sp := range o {
+		for i < len(s) && s[i].Hi < sp.Lo {
+			i++
+		}
+		if i == len(s) || s[i].Lo > sp.Lo || s[i].Hi < sp.Hi {
+			return false
+		}
+	}
+	return true
+}
+
 // count is the number of points of a set.
 func count(s packet.Services) int {
 	n := 0

@@ -8,6 +8,18 @@ type comps []uint64
 
 func (v *view) rowWords() int { return (v.nPorts + 63) / 64 }
 
+// allComps is the set of all components. There is one of it, so that it is known by
+// where it is.
+func (v *view) allComps() comps {
+	if v.every == nil {
+		v.every = v.noComps()
+		for k := range len(v.ifs) * v.nPorts {
+			v.addComp(v.every, k)
+		}
+	}
+	return v.every
+}
+
 func (v *view) noComps() comps { return make(comps, len(v.ifs)*v.rowWords()) }
 
 func (v *view) addComp(c comps, component int) {
@@ -52,11 +64,14 @@ type componentResult struct {
 // first component.
 func (v *view) componentsOf(vec int32, n int) []componentResult {
 	if vec >= 0 {
-		all := v.noComps()
-		for k := range n {
-			v.addComp(all, k)
+		if n == len(v.ifs)*v.nPorts {
+			return []componentResult{{vec, v.allComps()}}
 		}
-		return []componentResult{{vec, all}}
+		some := v.noComps()
+		for k := range n {
+			v.addComp(some, k)
+		}
+		return []componentResult{{vec, some}}
 	}
 	var out []componentResult
 	index := map[int32]int{}
@@ -84,12 +99,17 @@ func (v *view) tour(n int32, at comps, visit func(res int32)) {
 		}
 		return
 	}
-	if !v.innerIface && !v.innerPort {
+	switch {
+	case !v.innerIface && !v.innerPort:
 		// All components fare alike behind the node, and it is seen once for good.
 		if !v.m.toured.add(n) {
 			return
 		}
-	} else {
+	case v.touredAll.has(n):
+		return
+	case &at[0] == &v.allComps()[0]:
+		v.touredAll.add(n)
+	default:
 		seen := v.toured[n]
 		rest, ok := at.without(seen)
 		if !ok {

@@ -168,11 +168,15 @@ func (m *machine) endsOf(n int32) *ends {
 		e.accept, e.drop, e.bare = m.svc.sets[r.accept], m.svc.sets[r.drop], m.svc.sets[r.bare]
 		return e
 	}
+	var accept, drop, bare unions
 	m.each(n, func(kid int32) bool {
 		k := m.endsOf(kid)
-		e.accept, e.drop, e.bare = with(e.accept, k.accept), with(e.drop, k.drop), with(e.bare, k.bare)
+		accept.add(k.accept)
+		drop.add(k.drop)
+		bare.add(k.bare)
 		return true
 	})
+	e.accept, e.drop, e.bare = accept.all(), drop.all(), bare.all()
 	if nd.kind == nodeMask {
 		set := m.svc.sets[nd.svc]
 		e.accept, e.drop, e.bare = e.accept.Intersect(set), e.drop.Intersect(set), e.bare.Intersect(set)

@@ -95,17 +95,32 @@ func without(s, o packet.Services) packet.Services {
 	return s.Subtract(o)
 }
 
-// with unites. Where much is united, most of it is there already.
-func with(s, o packet.Services) packet.Services {
+// unions unites many sets. Most of what is united is there already; what is not waits,
+// so that a thousand sets are not copied a thousand times.
+type unions struct {
+	done packet.Services
+	more []packet.Span
+}
+
+func (u *unions) add(s packet.Services) {
 	switch {
-	case len(o) == 0 || len(s) == len(o) && &s[0] == &o[0]:
-		return s
-	case len(s) == 0:
-		return o
-	case holdsAll(s, o):
-		return s
+	case len(s) == 0 || len(s) == len(u.done) && &s[0] == &u.done[0] || holdsAll(u.done, s):
+	case len(u.done) == 0:
+		u.done = s
+	default:
+		u.more = append(u.more, s...)
+		if len(u.more) > 64+4*len(u.done) {
+			u.done = u.all()
+		}
 	}
-	return s.Union(o)
+}
+
+func (u *unions) all() packet.Services {
+	if len(u.more) > 0 {
+		u.done = u.done.Union(packet.Spans(u.more))
+		u.more = u.more[:0]
+	}
+	return u.done
 }
 
 // holdsAll reports whether all of o is in s.

@@ -40,6 +40,7 @@ type machine struct {
 	fns      []wordFn
 	fnKey    map[wordFn]int32
 	conWords map[int32][]uint32 // constructs whose values are words
+	seen     map[int32]sight    // see see
 	looks    map[int32]look     // constructs that go by the words of another one
 	over     map[int32][]string // constructs of words -> the maps that they come from
 	maskKey  map[wordKey]int32  // see maskedCon
@@ -105,7 +106,7 @@ func newMachine(p *program, expired bool) *machine {
 		memo: map[state]int32{}, memoStat: make([]memoStat, len(p.chainAt)), leaves: map[int32]int32{},
 		results: newResults(), liveMemo: map[uint64]live{}, readMemo: map[uint64]uint64{}, stands: map[string]word{}, standOf: map[standKey]word{},
 		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{},
-		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, looks: map[int32]look{}, over: map[int32][]string{}, jointKey: map[jointKey]int32{},
+		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, looks: map[int32]look{}, seen: map[int32]sight{}, over: map[int32][]string{}, jointKey: map[jointKey]int32{},
 		maskKey: map[wordKey]int32{}, testKey: map[wordKey]wordAnswer{}, overKey: map[overKey]int32{},
 		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
 		bothMemo: map[[2]int32]int32{}, calls: newCalls(p), tails: newTails(p),

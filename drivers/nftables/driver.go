@@ -26,6 +26,9 @@ type Driver struct {
 	interfaces []string
 	bounds     compile.Bounds
 	pairs      int
+	// decoded keeps what the last table means: a state that was rendered is decoded again
+	// when it was read back. One table is all it holds.
+	decoded *decode.Cache
 	// For tests: how much a socket sends at once, and what to do between the parts of
 	// a load.
 	sendLimit int
@@ -51,7 +54,7 @@ func New(o Options) *Driver {
 	if o.Bounds == (compile.Bounds{}) {
 		o.Bounds = compile.DefaultBounds()
 	}
-	return &Driver{site: o.Site, netns: o.Netns, interfaces: slices.Compact(ifs), bounds: o.Bounds, pairs: o.Pairs}
+	return &Driver{site: o.Site, netns: o.Netns, interfaces: slices.Compact(ifs), bounds: o.Bounds, pairs: o.Pairs, decoded: decode.NewCache(1)}
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -181,13 +184,13 @@ func (d *Driver) Diff(have, want driver.State) (*driver.Change, error) {
 	return &driver.Change{From: h, To: w, Ops: dl.ops(), First: (h.Table() == nil || !hooked(h.Table())) && w.Table() != nil}, nil
 }
 
-// Decode gives a state its meaning.
+// Decode gives a state its meaning. The state must not be changed afterwards.
 func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 	st, err := stateOf(s)
 	if err != nil {
 		return nil, err
 	}
-	out := decode.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
+	out := d.decoded.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
 		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces, Pairs: d.pairs})
 	if t := st.Table(); t != nil && hooked(t) {
 		for _, c := range t.Chains {

@@ -61,17 +61,15 @@ type Result struct {
 // points must. Where several points judge at one hook, a packet passes only if
 // all of them let it pass.
 func Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Result {
-	out, _ := device(m, points, d)
-	return out
+	return deviceBy(newProver(m), m, points, d)
 }
 
-func device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) ([]Result, *prover) {
+func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Result {
 	out := make([]Result, len(points))
 	for i := range points {
 		out[i] = Result{Point: points[i].Name, Proved: true, Wrong: []Counterexample{}, Findings: []driver.Finding{}}
 	}
 	hooks := map[string]bool{}
-	pr := &prover{m: m, proved: map[provedKey]packet.Services{}}
 	for i := range d.Relations {
 		rel := &d.Relations[i]
 		hook := rel.Situation.Hook
@@ -122,7 +120,7 @@ func device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) ([]Res
 			out[i].Proved = false
 		}
 	}
-	return out, pr
+	return out
 }
 
 func (r *Result) findings(p *compile.Point, d *driver.Decoded, hooks map[string]bool) {

@@ -16,7 +16,8 @@ type prover struct {
 	tried  bool
 	sides  []*policySide // by hint, the newest first
 	errs   []error       // why a hint is none
-	proved map[provedKey]packet.Services
+	proved map[provedKey]*shown
+	before []*policySide // of the proof before, with the same matrix
 	gaps   []driver.Finding
 	// uniformly is set if something was shown of all pairs of classes and not of tables.
 	uniformly bool
@@ -31,6 +32,10 @@ type policySide struct {
 type provedKey struct {
 	t       *driver.Table
 	expired bool
+}
+
+func newProver(m *compile.Matrix) *prover {
+	return &prover{m: m, proved: map[provedKey]*shown{}}
 }
 
 func (p *prover) takeGaps() []driver.Finding {
@@ -55,7 +60,13 @@ func (p *prover) hints() {
 			p.errs = append(p.errs, err)
 			continue
 		}
-		p.sides = append(p.sides, &policySide{stages: s, cache: newCache()})
+		side := &policySide{stages: s, cache: newCache()}
+		for _, b := range p.before {
+			if b.stages == s {
+				side = b
+			}
+		}
+		p.sides = append(p.sides, side)
 	}
 }
 
@@ -152,8 +163,7 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 	open := svc
 	for _, c := range cases {
 		if c.Next != nil {
-			known := p.proved[provedKey{c.Next, e.s.Expired}]
-			open = open.Subtract(c.Services.Intersect(known))
+			open = open.Subtract(c.Services.Intersect(p.known(c.Next, e.s.Expired, pairs)))
 		}
 	}
 	if len(open) == 0 {
@@ -161,6 +171,7 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 	}
 	p.hints()
 	var first error
+	before := *pairs
 	for _, side := range p.sides {
 		w := &walker{s: side.stages, e: e, cache: side.cache, pairs: pairs, four: s.Addrs.First().Is4()}
 		err := w.judge(cases, open)
@@ -168,8 +179,8 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 			side.used = true
 			for _, c := range cases {
 				if c.Next != nil {
-					key := provedKey{c.Next, e.s.Expired}
-					p.proved[key] = p.proved[key].Union(c.Services.Intersect(open))
+					p.show(c.Next, e.s.Expired, c.Services.Intersect(open), *pairs-before)
+					before = *pairs // what several tables took counts once
 				}
 			}
 			return nil

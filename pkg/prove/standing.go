@@ -33,7 +33,8 @@ type Identity struct {
 
 // Stand proves a device whole. The Standing is nil unless every point is proved.
 func Stand(m *compile.Matrix, points []compile.Point, d *driver.Decoded) (*Standing, []Result) {
-	out, pr := device(m, points, d)
+	pr := newProver(m)
+	out := deviceBy(pr, m, points, d)
 	for i := range out {
 		if !out[i].Proved {
 			return nil, out

@@ -45,8 +45,9 @@ type walker struct {
 
 // cache keeps what many relations ask alike.
 type cache struct {
-	joins map[*driver.Parts][]packet.Joint
-	keys  map[keyed]*numbering
+	joins    map[*driver.Parts][]packet.Joint
+	keys     map[keyed]*numbering
+	pairings map[pairingKey]*pairing
 	// defaults are the looks at what no table decided; see Standing.
 	defaults []asDefault
 	// ends are the numbers that tables which were not asked were checked for.
@@ -104,7 +105,7 @@ const (
 )
 
 func newCache() *cache {
-	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}}
+	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}, pairings: map[pairingKey]*pairing{}}
 }
 
 // join meets the classes of the matrix with the parts of a table.
@@ -386,52 +387,18 @@ func (w *walker) table(st *stage, t *driver.Table, svc packet.Services, s side, 
 	if err != nil {
 		return err
 	}
-	seen := map[[2]int32]bool{}
-	good := map[goodKey]bool{}
-	check := func(r, c int32, cell compile.Cell) error {
-		*w.pairs++
-		o := t.Entries[[2]int32{r, c}]
-		key := goodKey{o, nil}
-		if len(cell) > 0 {
-			key.cell = &cell[0]
-		}
-		if good[key] {
-			return nil
-		}
-		if err := w.outcome(t.Outcomes[o], cell, svc, s, st.whole, after); err != nil {
-			return &mismatch{src: rows.rep[r], dst: cols.rep[c], text: err.Error()}
-		}
-		good[key] = true
-		return nil
-	}
-	err = w.cells(st, rows, cols, func(r, c int32, cell compile.Cell) error {
-		if cell == nil {
-			return nil // it may have no entry; if it has one, that is looked at below
-		}
-		seen[[2]int32{r, c}] = true
-		return check(r, c, cell)
-	})
+	p, err := w.pairing(st, t, rows, cols)
 	if err != nil {
 		return err
 	}
-	entries := 0
-	for key := range t.Entries {
-		if int(key[0]) >= len(rows.of) || int(key[1]) >= len(cols.of) || rows.of[key[0]] < 0 || cols.of[key[1]] < 0 {
-			continue
-		}
-		entries++
-		if seen[key] {
-			continue
-		}
-		cell := w.s.content(nil)
-		if st.whole {
-			cell = w.s.m.Cells[w.wholeCell(rows.of[key[0]], cols.of[key[1]])]
-		}
-		if err := check(key[0], key[1], cell); err != nil {
-			return err
+	*w.pairs += p.pairs
+	for i := range p.met {
+		x := &p.met[i]
+		if err := w.outcome(t.Outcomes[x.outcome], x.cell, svc, s, st.whole, after); err != nil {
+			return &mismatch{src: rows.rep[x.r], dst: cols.rep[x.c], text: err.Error()}
 		}
 	}
-	if entries == rows.count()*cols.count() {
+	if p.full {
 		return nil // a question about one end: its first outcome is an answer like others
 	}
 	// What has no entry goes on.

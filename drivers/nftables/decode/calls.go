@@ -126,7 +126,9 @@ func (m *machine) returned(st *state) (exits []exit, ok bool) {
 			x.deepest = max(x.deepest, deepest)
 		}
 	}
-	for _, o := range c.outs {
+	exits = make([]exit, 0, len(c.outs))
+	for i := range c.outs {
+		o := &c.outs[i]
 		next := *st
 		if next.svc = m.both(st.svc, o.svc); next.svc == 0 {
 			continue

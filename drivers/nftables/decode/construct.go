@@ -4,8 +4,6 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
-
-	"bulkhead/pkg/packet"
 )
 
 // u128 is an address of either family, or a port, as a number.
@@ -207,79 +205,4 @@ func appendKey(b []byte, list []int32) []byte {
 		b = append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24))
 	}
 	return b
-}
-
-// classes is a partition of one domain by several constructs.
-type classes struct {
-	addrs []packet.Addrs
-	runs  [][]part  // of each class, for domains that hold no addresses
-	vals  [][]int32 // [construct in order][class]
-}
-
-// partition joins the keys on which all constructs agree. Classes come in the
-// order of their lowest key.
-func partition(dom uint8, cons []*construct) *classes {
-	n := 1
-	for _, c := range cons {
-		n += len(c.starts)
-	}
-	cuts := append(make([]u128, 0, n), u128{})
-	for _, c := range cons {
-		cuts = append(cuts, c.starts[1:]...)
-	}
-	slices.SortFunc(cuts, u128.cmp)
-	cuts = slices.Compact(cuts)
-	out := &classes{vals: make([][]int32, len(cons))}
-	index := map[string]int32{}
-	pos := make([]int, len(cons))
-	sig := make([]int32, len(cons))
-	var key []byte
-	of := make([]int32, len(cuts)) // the class of each run
-	var sizes []int
-	for i, at := range cuts {
-		for k, c := range cons {
-			for pos[k]+1 < len(c.starts) && c.starts[pos[k]+1].cmp(at) <= 0 {
-				pos[k]++
-			}
-			sig[k] = c.vals[pos[k]]
-		}
-		key = appendKey(key[:0], sig)
-		n, ok := index[string(key)]
-		if !ok {
-			n = int32(len(sizes))
-			index[string(key)] = n
-			sizes = append(sizes, 0)
-			for k := range cons {
-				out.vals[k] = append(out.vals[k], sig[k])
-			}
-		}
-		of[i] = n
-		sizes[n]++
-	}
-	end := func(i int) u128 {
-		if i+1 < len(cuts) {
-			return cuts[i+1].prev()
-		}
-		return domMax(dom)
-	}
-	if dom == domPort {
-		out.runs = make([][]part, len(sizes))
-		for i, at := range cuts {
-			out.runs[of[i]] = append(out.runs[of[i]], part{lo: at, hi: end(i)})
-		}
-		return out
-	}
-	lists := make([][]packet.Range, len(sizes))
-	for i, at := range cuts {
-		n := of[i]
-		if lists[n] == nil {
-			lists[n] = make([]packet.Range, 0, sizes[n])
-		}
-		lists[n] = append(lists[n], packet.Range{From: addrOf(dom, at), To: addrOf(dom, end(i))})
-	}
-	out.addrs = make([]packet.Addrs, len(lists))
-	for i, list := range lists {
-		out.addrs[i] = packet.AddrRanges(list)
-	}
-	return out
 }

@@ -55,8 +55,23 @@ func Decode(rs *ruleset.Ruleset, opt Options) *driver.Decoded {
 
 // Analyze is Decode with the marks.
 func Analyze(rs *ruleset.Ruleset, opt Options) Result {
-	d := &decoder{opt: opt, rs: rs, out: &driver.Decoded{}, seen: map[driver.Finding]bool{}, blamed: map[string]bool{}}
+	return newDecoder(rs, opt).analyze()
+}
+
+// Decode is the package's Decode, with what was worked out before.
+func (c *Cache) Decode(rs *ruleset.Ruleset, opt Options) *driver.Decoded {
+	return c.Analyze(rs, opt).Decoded
+}
+
+// Analyze is the package's Analyze, with what was worked out before.
+func (c *Cache) Analyze(rs *ruleset.Ruleset, opt Options) Result {
+	d := newDecoder(rs, opt)
+	d.cache = c
 	return d.analyze()
+}
+
+func newDecoder(rs *ruleset.Ruleset, opt Options) *decoder {
+	return &decoder{opt: opt, rs: rs, out: &driver.Decoded{}, seen: map[driver.Finding]bool{}, blamed: map[string]bool{}}
 }
 
 func (d *decoder) analyze() Result {
@@ -75,6 +90,7 @@ type decoder struct {
 	seen   map[driver.Finding]bool
 	blamed map[string]bool
 	effort effort
+	cache  *Cache
 }
 
 // effort counts what decoding took, for a test that holds it to a bound.
@@ -103,6 +119,27 @@ func (d *decoder) table() Marks {
 	d.windows(t)
 	p := compile(t, d.note)
 	d.fragments(p)
+	var text []byte
+	if d.cache != nil {
+		text = textOf(p, d.opt)
+	}
+	k := d.cache.find(p, text, d.opt)
+	if k == nil {
+		k = work(p, d.opt)
+		k.text = text
+		d.cache.keep(k)
+	}
+	d.out.Relations = append(d.out.Relations, k.relationsFor(p)...)
+	for _, f := range k.findings {
+		d.find(f)
+	}
+	d.effort = k.effort
+	return k.marks
+}
+
+// work finds out what a program means.
+func work(p *program, opt Options) *meaning {
+	d := newDecoder(nil, opt)
 	variants := []bool{false}
 	if hasTimed(p) {
 		variants = append(variants, true)
@@ -110,8 +147,8 @@ func (d *decoder) table() Marks {
 	var all marks
 	for _, expired := range variants {
 		m := newMachine(p, expired)
-		m.pairs = cmp.Or(d.opt.Pairs, DefaultPairs)
-		for _, name := range d.opt.Interfaces {
+		m.pairs = cmp.Or(opt.Pairs, DefaultPairs)
+		for _, name := range opt.Interfaces {
 			m.mention(iface{name: name})
 		}
 		d.variant(m, expired, &all)
@@ -120,7 +157,8 @@ func (d *decoder) table() Marks {
 		d.effort.results += len(m.results.list)
 		d.effort.constructs += len(m.cons)
 	}
-	return d.judgeMarks(t, &all)
+	marks := d.judgeMarks(p.table, &all)
+	return &meaning{prog: p, handles: p.handles(), relations: d.out.Relations, findings: d.out.Findings, marks: marks, effort: d.effort}
 }
 
 // windows reports learning windows, which are evaluated as if they were over.
@@ -307,13 +345,13 @@ func (d *decoder) inspect(v *view, fam, i, j int, vec int32, hook string, t driv
 	ends := func() string {
 		return fmt.Sprintf("%s to %s", v.classes[fam][axisSrc].addrs[i].First(), v.classes[fam][axisDst].addrs[j].First())
 	}
-	for k := range n {
-		r := m.results.list[m.results.pick(vec, k)]
+	some := func() string { return "some pair of addresses" }
+	visit := func(res int32) { d.inspectLeaf(m, m.results.list[res], hook, t, some) }
+	for _, part := range v.componentsOf(vec, n) {
+		r := m.results.list[part.res]
 		d.inspectLeaf(m, r, hook, t, ends)
 		for _, e := range m.results.opens[r.open] {
-			v.tour(e.node, k, func(res int32) {
-				d.inspectLeaf(m, m.results.list[res], hook, t, func() string { return "some pair of addresses" })
-			})
+			v.tour(e.node, part.at, visit)
 		}
 	}
 }

@@ -48,7 +48,8 @@
 // stay functions of them (words.go). Where pairs of classes are too many, they are
 // not walked (pending.go). What a dozen situations do alike is executed once: chains
 // that are called (calls.go), and the way from a verdict id to the end (tails.go).
-// Neither is an approximation: what is not certain for all services is executed
+// What a table means is kept for the next time that it is decoded (cache.go).
+// None of it is an approximation: what is not certain for all services is executed
 // step by step. A test holds the effort to the size of the ruleset.
 //
 // # Limits

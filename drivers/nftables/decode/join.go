@@ -138,7 +138,7 @@ func (m *machine) ending(e exit) int32 {
 	if e.accept {
 		r.accept = e.st.svc
 		if w := e.st.env.assigned; w != noWord {
-			r.marks = m.results.markSet([]word{w})
+			r.marks = m.results.markOne(w)
 		}
 		if e.st.env.bare {
 			r.bare = e.st.svc

@@ -40,6 +40,7 @@ type machine struct {
 	fns      []wordFn
 	fnKey    map[wordFn]int32
 	conWords map[int32][]uint32 // constructs whose values are words
+	seen     map[int32]sight    // see see
 	looks    map[int32]look     // constructs that go by the words of another one
 	over     map[int32][]string // constructs of words -> the maps that they come from
 	maskKey  map[wordKey]int32  // see maskedCon
@@ -50,7 +51,7 @@ type machine struct {
 	joints   []*joint
 	jointKey map[jointKey]int32
 	hubs     map[state]int32    // see hub
-	ends     map[int32]*ends    // of nodes; see endsOf
+	ends     []*ends            // of nodes; see endsOf
 	toured   bitset             // nodes whose leaves were inspected
 	pairs    int                // up to how many pairs of classes are walked one by one
 	maskMemo map[[2]int32]int32 // services, node -> node
@@ -104,8 +105,8 @@ func newMachine(p *program, expired bool) *machine {
 		ifaceKey: map[iface]int32{}, numRanges: map[string][]packet.Span{}, protoRanges: map[[2]byte]packet.Services{},
 		memo: map[state]int32{}, memoStat: make([]memoStat, len(p.chainAt)), leaves: map[int32]int32{},
 		results: newResults(), liveMemo: map[uint64]live{}, readMemo: map[uint64]uint64{}, stands: map[string]word{}, standOf: map[standKey]word{},
-		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{}, ends: map[int32]*ends{},
-		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, looks: map[int32]look{}, over: map[int32][]string{}, jointKey: map[jointKey]int32{},
+		portLists: map[int32][][]int32{}, derived: map[int32]derivation{}, fines: map[string]*fine{},
+		fnKey: map[wordFn]int32{}, conWords: map[int32][]uint32{}, looks: map[int32]look{}, seen: map[int32]sight{}, over: map[int32][]string{}, jointKey: map[jointKey]int32{},
 		maskKey: map[wordKey]int32{}, testKey: map[wordKey]wordAnswer{}, overKey: map[overKey]int32{},
 		hubs: map[state]int32{}, maskMemo: map[[2]int32]int32{}, cutMemo: map[[2]int32]int32{},
 		bothMemo: map[[2]int32]int32{}, calls: newCalls(p), tails: newTails(p),

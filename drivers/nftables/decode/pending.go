@@ -132,6 +132,11 @@ func (b *bitset) add(n int32) bool {
 	return old&bit == 0
 }
 
+func (b bitset) has(n int32) bool {
+	w := int(n >> 6)
+	return w < len(b) && b[w]&(1<<(n&63)) != 0
+}
+
 func (b *bitset) remove(n int32) {
 	if w := int(n >> 6); w < len(*b) {
 		(*b)[w] &^= 1 << (n & 63)
@@ -149,8 +154,11 @@ func (b bitset) each(f func(n int32)) {
 
 // endsOf unites the leaves behind a node.
 func (m *machine) endsOf(n int32) *ends {
-	if e, ok := m.ends[n]; ok {
-		return e
+	if int(n) < len(m.ends) && m.ends[n] != nil {
+		return m.ends[n]
+	}
+	if int(n) >= len(m.ends) {
+		m.ends = append(m.ends, make([]*ends, len(m.nodes)-len(m.ends))...)
 	}
 	e := &ends{}
 	m.ends[n] = e
@@ -160,47 +168,20 @@ func (m *machine) endsOf(n int32) *ends {
 		e.accept, e.drop, e.bare = m.svc.sets[r.accept], m.svc.sets[r.drop], m.svc.sets[r.bare]
 		return e
 	}
+	var accept, drop, bare unions
 	m.each(n, func(kid int32) bool {
 		k := m.endsOf(kid)
-		e.accept, e.drop, e.bare = e.accept.Union(k.accept), e.drop.Union(k.drop), e.bare.Union(k.bare)
+		accept.add(k.accept)
+		drop.add(k.drop)
+		bare.add(k.bare)
 		return true
 	})
+	e.accept, e.drop, e.bare = accept.all(), drop.all(), bare.all()
 	if nd.kind == nodeMask {
 		set := m.svc.sets[nd.svc]
 		e.accept, e.drop, e.bare = e.accept.Intersect(set), e.drop.Intersect(set), e.bare.Intersect(set)
 	}
 	return e
-}
-
-// tour calls visit for the result of every leaf behind a node, for one component of
-// the view's vectors; leaves that it has seen for the component before, in any walk
-// of the machine, are left out.
-func (v *view) tour(n int32, component int, visit func(res int32)) {
-	seen := &v.m.toured
-	if v.innerIface || v.innerPort {
-		if v.toured == nil {
-			v.toured = make([]bitset, len(v.ifs)*v.nPorts)
-		}
-		seen = &v.toured[component]
-	}
-	if !seen.add(n) {
-		return
-	}
-	nd := &v.m.nodes[n]
-	switch {
-	case nd.kind == nodeLeaf:
-		visit(nd.res)
-	case nd.kind == nodeSplit && nd.ask.axis == axisIface:
-		v.tour(v.m.kid(n, v.ifs[component/v.nPorts]), component, visit)
-	case nd.kind == nodeSplit && nd.ask.axis == axisPort:
-		// Answers of different questions that no port gives together are no way through.
-		v.tour(v.m.kid(n, v.portVal[nd.ask.con][component%v.nPorts]), component, visit)
-	default:
-		v.m.each(n, func(kid int32) bool {
-			v.tour(kid, component, visit)
-			return true
-		})
-	}
 }
 
 // piece is some services of a node, or a part of a result.

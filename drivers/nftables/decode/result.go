@@ -27,6 +27,7 @@ type results struct {
 	vecIdx map[string]int32
 
 	marks   [][]word // sets of marks, sorted
+	oneMark map[word]int32
 	markIdx map[string]int32
 
 	opens   [][]entrance // sorted by node
@@ -37,7 +38,7 @@ type results struct {
 type entrance struct{ svc, node int32 }
 
 func newResults() results {
-	r := results{index: map[result]int32{}, pairs: map[[2]int32]int32{}, vecIdx: map[string]int32{}, markIdx: map[string]int32{}, openIdx: map[string]int32{}}
+	r := results{index: map[result]int32{}, pairs: map[[2]int32]int32{}, vecIdx: map[string]int32{}, markIdx: map[string]int32{}, oneMark: map[word]int32{}, openIdx: map[string]int32{}}
 	r.markSet(nil)
 	r.openSet(nil)
 	r.none = r.id(result{})
@@ -70,6 +71,16 @@ func (r *results) markSet(list []word) int32 {
 	i := int32(len(r.marks))
 	r.marks = append(r.marks, list)
 	r.markIdx[string(b)] = i
+	return i
+}
+
+// markOne numbers the set of one mark.
+func (r *results) markOne(w word) int32 {
+	if i, ok := r.oneMark[w]; ok {
+		return i
+	}
+	i := r.markSet([]word{w})
+	r.oneMark[w] = i
 	return i
 }
 

@@ -13,6 +13,21 @@ type look struct {
 // see tells what a construct makes of an address by its word alone, and names the
 // maps that the word comes from; nil where it does not go by one.
 func (m *machine) see(con int32) (f func(word uint32) (int32, bool), maps []string) {
+	s, ok := m.seen[con]
+	if !ok {
+		s.f, s.maps = m.newSee(con)
+		m.seen[con] = s
+	}
+	return s.f, s.maps
+}
+
+// sight is what see finds out.
+type sight struct {
+	f    func(word uint32) (int32, bool)
+	maps []string
+}
+
+func (m *machine) newSee(con int32) (f func(word uint32) (int32, bool), maps []string) {
 	var chain []look // from con down to the word
 	base := con
 	for {

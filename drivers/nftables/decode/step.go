@@ -73,6 +73,14 @@ func (m *machine) group(st *state) []outcome {
 	return groups
 }
 
+// svcOf numbers the services of an outcome, which are mostly all of the state's.
+func (m *machine) svcOf(st *state, svc packet.Services) int32 {
+	if all := m.svc.sets[st.svc]; len(svc) > 0 && len(svc) == len(all) && &svc[0] == &all[0] {
+		return st.svc
+	}
+	return m.svc.id(svc)
+}
+
 func sameVerdict(a, b *ruleset.Verdict) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -83,7 +91,7 @@ func sameVerdict(a, b *ruleset.Verdict) bool {
 // transfer turns the outcome of a rule into the next state (nft_do_chain).
 func (m *machine) transfer(st *state, o *outcome) exit {
 	next := *st
-	next.env, next.cause, next.svc = o.env, o.cause, m.svc.id(o.svc)
+	next.env, next.cause, next.svc = o.env, o.cause, m.svcOf(st, o.svc)
 	if o.verdict == nil {
 		next.pos++
 		return exit{st: next}
@@ -128,7 +136,7 @@ func (m *machine) transfer(st *state, o *outcome) exit {
 // leave returns from a chain: to the caller, or with the base chain's policy.
 func (m *machine) leave(st *state, o *outcome) exit {
 	next := *st
-	next.env, next.cause, next.svc = o.env, o.cause, m.svc.id(o.svc)
+	next.env, next.cause, next.svc = o.env, o.cause, m.svcOf(st, o.svc)
 	f := m.frames.list[st.stack]
 	if f.parent >= 0 {
 		next.pos, next.stack = f.ret, f.parent

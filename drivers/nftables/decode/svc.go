@@ -95,6 +95,48 @@ func without(s, o packet.Services) packet.Services {
 	return s.Subtract(o)
 }
 
+// unions unites many sets. Most of what is united is there already; what is not waits,
+// so that a thousand sets are not copied a thousand times.
+type unions struct {
+	done packet.Services
+	more []packet.Span
+}
+
+func (u *unions) add(s packet.Services) {
+	switch {
+	case len(s) == 0 || len(s) == len(u.done) && &s[0] == &u.done[0] || holdsAll(u.done, s):
+	case len(u.done) == 0:
+		u.done = s
+	default:
+		u.more = append(u.more, s...)
+		if len(u.more) > 64+4*len(u.done) {
+			u.done = u.all()
+		}
+	}
+}
+
+func (u *unions) all() packet.Services {
+	if len(u.more) > 0 {
+		u.done = u.done.Union(packet.Spans(u.more))
+		u.more = u.more[:0]
+	}
+	return u.done
+}
+
+// holdsAll reports whether all of o is in s.
+func holdsAll(s, o packet.Services) bool {
+	i := 0
+	for _, sp := range o {
+		for i < len(s) && s[i].Hi < sp.Lo {
+			i++
+		}
+		if i == len(s) || s[i].Lo > sp.Lo || s[i].Hi < sp.Hi {
+			return false
+		}
+	}
+	return true
+}
+
 // count is the number of points of a set.
 func count(s packet.Services) int {
 	n := 0

@@ -155,7 +155,7 @@ func (m *machine) finish(st state) (results []int32, ok bool) {
 				assigned = word(n.of(mark))
 			}
 			if assigned != noWord {
-				r.marks = m.results.markSet([]word{assigned})
+				r.marks = m.results.markOne(assigned)
 			}
 			if e.bare {
 				r.bare = both

@@ -31,8 +31,11 @@ type view struct {
 	entered               bitset // nodes behind those at which a walk stopped
 	innerIface, innerPort bool   // one of them asks for it
 	exporters             map[[3]int32]*exporter
-	toured                []bitset       // by component; see tour
-	checked               map[int32]bool // values inspected
+	toured                map[int32]comps   // by node; see tour
+	touredAll             bitset            // nodes that all components were seen to lead to
+	every                 comps             // see allComps
+	portSets              map[int32][]comps // by construct on the source port and value
+	checked               map[int32]bool    // values inspected
 	alikes                map[[2]int32]bool
 
 	fam, i, j int
@@ -112,7 +115,7 @@ func (v *view) value(fam, i, j int, out []int32) {
 // refine computes the classes that what was met so far tells apart.
 func (v *view) refine() {
 	v.grown = false
-	v.toured, v.checked = nil, nil // the components may be others now
+	v.toured, v.touredAll, v.every, v.portSets, v.checked = nil, nil, nil, nil, nil // the components may be others now
 	for fam := range v.roots {
 		for side := range v.cons[fam] {
 			slices.Sort(v.cons[fam][side])

@@ -363,7 +363,7 @@ func (s *Store) commit(t *tx, urgent bool) error {
 	if err != nil {
 		return err
 	}
-	err = unix.Fallocate(int(s.fd.Fd()), unix.FALLOC_FL_KEEP_SIZE, s.m.end, int64(len(b))+reserve)
+	err = s.allocate(int64(len(b)) + reserve)
 	if err = full(err); errors.Is(err, ErrFull) && !urgent {
 		return fmt.Errorf("cannot write to the state: %w", err)
 	}
@@ -385,6 +385,16 @@ func (s *Store) commit(t *tx, urgent bool) error {
 		return err
 	}
 	return s.writeHead()
+}
+
+// allocate takes space behind the end of the file. Where a file system cannot,
+// there is no reserve; the limit on file sizes counts only what is written.
+func (s *Store) allocate(n int64) error {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_FSIZE, &l) == nil && uint64(s.m.end+n) > l.Cur {
+		return unix.EFBIG
+	}
+	return unix.Fallocate(int(s.fd.Fd()), unix.FALLOC_FL_KEEP_SIZE, s.m.end, n)
 }
 
 func (s *Store) get(bucket byte, key string) ([]byte, error) {

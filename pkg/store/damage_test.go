@@ -143,3 +143,25 @@ func TestTornHead(t *testing.T) {
 		checkFilled(t, open(t, dir))
 	}
 }
+
+// A crash between the rename of a pruned file and the writing of its head is no
+// loss; an older file under a newer head is.
+func TestCrashWhilePruning(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s)
+	head, err := os.ReadFile(filepath.Join(dir, "plant.head"))
+	must(t, err)
+	db, err := os.ReadFile(filepath.Join(dir, "plant.db"))
+	must(t, err)
+	must(t, s.Prune(Retention{}))
+	must(t, s.Close())
+	must(t, os.WriteFile(filepath.Join(dir, "plant.head"), head, 0o600))
+	s = open(t, dir)
+	checkFilled(t, s)
+	must(t, s.Close())
+	must(t, os.WriteFile(filepath.Join(dir, "plant.db"), db, 0o600))
+	if _, err := Open(dir, "plant", clock); !isLoss(err) {
+		t.Errorf("an older file: %v", err)
+	}
+}

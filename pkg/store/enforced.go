@@ -1,6 +1,3 @@
-// Package store keeps what must outlive one run: so far, which points have
-// enforced before, so that a point that lost its rules is not taken for a new
-// one that still has to learn.
 package store
 
 import (

@@ -313,7 +313,7 @@ func TestLostSourcePortRulesAreFound(t *testing.T) {
 			}
 		},
 		"dhcp": func(tb *ruleset.Table) {
-			for _, c := range []string{"input_host-1", "output_host-1"} {
+			for _, c := range []string{"input.host-1", "output.host-1"} {
 				ch := tb.Chain(c)
 				ch.Rules = slices.DeleteFunc(ch.Rules, func(r ruleset.Rule) bool { return strings.Contains(r.Text, "udp sport") })
 			}

@@ -39,7 +39,7 @@ func crossing(b *bench, w *policy.World) ([]lab.Probe, []policy.Flow) {
 					if back := (policy.Flow{Src: dst, Dst: src, Proto: f.Proto, Num: f.Num}); !packet.HasPorts(f.Proto) && w.Decide(back).Permit {
 						continue // without ports it cannot be told from an answer to the other end
 					}
-					if back := (policy.Flow{Src: dst, Dst: src, Proto: f.Proto, Num: proberPort}); trackedFlat(f.Proto) && w.Decide(back).Permit {
+					if trackedFlat(f.Proto) && sends(w, dst, src, f.Proto) {
 						continue // as before, if the kernel tracks the protocol without its ports
 					}
 					probes = append(probes, lab.Probe{From: from, Dst: dst, Proto: f.Proto, Num: f.Num})
@@ -49,6 +49,17 @@ func crossing(b *bench, w *policy.World) ([]lab.Probe, []policy.Flow) {
 		}
 	}
 	return probes, flows
+}
+
+// sends reports whether a probe of the protocol from one host reaches the other, or
+// would be taken for the answer to one.
+func sends(w *policy.World, src, dst netip.Addr, proto uint8) bool {
+	for _, s := range append(policytest.Services(w), [2]uint16{uint16(proto), proberPort}) {
+		if uint8(s[0]) == proto && w.Decide(policy.Flow{Src: src, Dst: dst, Proto: proto, Num: s[1]}).Permit {
+			return true
+		}
+	}
+	return false
 }
 
 // proberPort stands for the ports that probes come from: no policy of a drawn world

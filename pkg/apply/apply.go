@@ -19,6 +19,9 @@ type Job struct {
 	Change *driver.Change
 	Matrix *compile.Matrix
 	Points []compile.Point
+	// Proofs is what was shown of the device's tables before, when the change was
+	// planned; nil for nothing.
+	Proofs *prove.Cache
 }
 
 // Outcome is what became of a job.
@@ -75,7 +78,7 @@ func one(ctx context.Context, j *Job, say Progress) (Outcome, error) {
 	}
 	o.Applied = true
 	say("reading %s back and proving it", j.Device)
-	proof, err := Verify(ctx, j.Driver, j.Matrix, j.Points)
+	proof, err := Verify(ctx, j.Driver, j.Matrix, j.Points, j.Proofs)
 	o.Proof = proof
 	if err != nil {
 		return o, undo(ctx, j, &o, err, say)
@@ -141,8 +144,8 @@ func putBack(ctx context.Context, j *Job) error {
 	return fmt.Errorf("it still differs in %d objects, the first is %s", len(rest.Ops), rest.Ops[0].Object)
 }
 
-// Verify reads a device and proves it.
-func Verify(ctx context.Context, d driver.Driver, m *compile.Matrix, points []compile.Point) ([]prove.Result, error) {
+// Verify reads a device and proves it; proofs is what was shown of its tables before.
+func Verify(ctx context.Context, d driver.Driver, m *compile.Matrix, points []compile.Point, proofs *prove.Cache) ([]prove.Result, error) {
 	s, err := d.Read(ctx)
 	if err != nil {
 		return []prove.Result{}, err
@@ -151,5 +154,5 @@ func Verify(ctx context.Context, d driver.Driver, m *compile.Matrix, points []co
 	if err != nil {
 		return []prove.Result{}, err
 	}
-	return prove.Device(m, points, dec), nil
+	return proofs.Device(m, points, dec), nil
 }

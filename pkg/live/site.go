@@ -45,6 +45,7 @@ type Site struct {
 	tracker  *compile.Tracker
 	mover    driver.Mover
 	standing *prove.Standing
+	proofs   prove.Cache // of the tables that were installed
 	rendered driver.State
 	enforced map[string]bool
 }
@@ -257,12 +258,12 @@ func (s *Site) install(ctx context.Context, m *compile.Matrix, state driver.Stat
 	if err != nil {
 		return err
 	}
-	for _, res := range prove.Device(m, s.o.Points, d) {
+	for _, res := range s.proofs.Device(m, s.o.Points, d) {
 		if !res.Proved {
 			return fmt.Errorf("nothing was changed: %w", apply.NotProved(&res))
 		}
 	}
-	_, err = apply.Run(ctx, []apply.Job{{Device: s.o.Name, Driver: s.o.Driver, Change: change, Matrix: m, Points: s.o.Points}}, s.o.Say)
+	_, err = apply.Run(ctx, []apply.Job{{Device: s.o.Name, Driver: s.o.Driver, Change: change, Matrix: m, Points: s.o.Points, Proofs: &s.proofs}}, s.o.Say)
 	return err
 }
 

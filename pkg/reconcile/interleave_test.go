@@ -179,7 +179,7 @@ func TestAnyOrderOfChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		proof, err := apply.Verify(context.Background(), f, s.Matrix, devices[0].Points)
+		proof, err := apply.Verify(context.Background(), f, s.Matrix, devices[0].Points, nil)
 		if err != nil || !proof[0].Proved {
 			t.Fatalf("%+v %v", proof, err)
 		}

@@ -20,6 +20,7 @@ import (
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
+	"bulkhead/pkg/prove"
 )
 
 // Site is a site directory, loaded, with everything worked out that needs no
@@ -124,6 +125,8 @@ type Device struct {
 	// Err says why the device's surroundings could not be read; nothing is planned
 	// for it then.
 	Err error
+
+	proofs prove.Cache // what was shown of its tables: the rendered ones are read back later
 }
 
 // Devices resolves every point of the site against the network: prefixes behind

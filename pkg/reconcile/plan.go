@@ -15,7 +15,6 @@ import (
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/policy"
-	"bulkhead/pkg/prove"
 )
 
 // Options of one run.
@@ -222,7 +221,7 @@ func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, r *Result
 	}
 	r.Plan.Points = append(r.Plan.Points, rows...)
 	if !change.Empty() && rows[0].Status == plan.Changes {
-		r.Jobs = append(r.Jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points})
+		r.Jobs = append(r.Jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Proofs: &d.proofs})
 	}
 	return flows, nil
 }
@@ -242,14 +241,14 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 	if err != nil {
 		return nil, err
 	}
-	before := prove.Device(s.Matrix, d.Points, now)
+	before := d.proofs.Device(s.Matrix, d.Points, now)
 	after := before
 	if !change.Empty() {
 		then, err := d.Driver.Decode(rendered.State)
 		if err != nil {
 			return nil, err
 		}
-		after = prove.Device(s.Matrix, d.Points, then)
+		after = d.proofs.Device(s.Matrix, d.Points, then)
 	}
 	for i := range rows {
 		rows[i].State = have.Fingerprint()

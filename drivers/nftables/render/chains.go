@@ -25,15 +25,15 @@ const (
 	chainJudgeRelated  = "judge_related"
 	chainPermitRelated = "permitted_related"
 
-	chainPickedUp    = "picked_up"
-	chainPass        = "pass"
-	chainRelated     = "icmp_errors"
-	chainFailsafe    = "failsafe"
-	chainRaw         = "failsafe_untracked"
-	chainNote        = "note"
-	chainNoteBack    = "note_back"
-	chainNoteType    = "note_type"
-	chainNoteOther   = "note_other"
+	chainPickedUp  = "picked_up"
+	chainPass      = "pass"
+	chainRelated   = "icmp_errors"
+	chainFailsafe  = "failsafe"
+	chainRaw       = "failsafe_untracked"
+	chainNote      = "note"
+	chainNoteBack  = "note_back"
+	chainNoteType  = "note_type"
+	chainNoteOther = "note_other"
 )
 
 // chain collects rules and keeps the first error, so that chains read as lists.

@@ -15,7 +15,8 @@ import (
 // used from several goroutines.
 type Classifier struct {
 	rules  []named // groups before extras, each in order of name
-	labels []use   // labels that policies compare
+	index  *ruleIndex
+	labels []use // labels that policies compare
 
 	plain bool // evaluate everything: what tests compare the index with
 }
@@ -31,7 +32,7 @@ type named struct {
 // Classifier lacks those; it is never nil.
 func Compile(book *policy.Rulebook, extra map[string]Expr) (*Classifier, *diag.List) {
 	var diags diag.List
-	c := &Classifier{}
+	c := &Classifier{index: &ruleIndex{}}
 	env, err := newEnv()
 	if err != nil {
 		diags.Errorf(diag.Pos{}, "prepare expressions: %v", err)
@@ -51,6 +52,7 @@ func Compile(book *policy.Rulebook, extra map[string]Expr) (*Classifier, *diag.L
 			c.rules = append(c.rules, named{extra: name, rule: r})
 		}
 	}
+	c.index = newRuleIndex(c.rules)
 	for _, p := range book.Policies {
 		for _, l := range slices.Concat(p.Same, p.Differ) {
 			c.labels = append(c.labels, use{field: inventory.FieldLabel + l, pos: p.Pos})
@@ -120,7 +122,7 @@ func (c *Classifier) Classify(assets []inventory.Asset) *Result {
 func (c *Classifier) Reclassify(a *inventory.Asset) Membership {
 	m := Membership{Asset: a.ID}
 	act := newActivation(a)
-	for k := range c.rules {
+	for _, k := range c.index.concern(a) {
 		n := &c.rules[k]
 		v := n.rule.judge(a, func() Verdict { return n.rule.evaluate(act) })
 		switch {
@@ -150,8 +152,7 @@ func (r *rule) judge(a *inventory.Asset, evaluate func() Verdict) Verdict {
 	if r.pred == nil {
 		return evaluate()
 	}
-	missing := map[string]bool{}
-	t := r.pred.judge(a, missing)
+	t := r.pred.judge(a, nil)
 	switch {
 	case t == no:
 		return Verdict{}
@@ -160,6 +161,8 @@ func (r *rule) judge(a *inventory.Asset, evaluate func() Verdict) Verdict {
 	case t == yes:
 		return Verdict{Member: true}
 	}
+	missing := map[string]bool{}
+	r.pred.judge(a, missing)
 	return Verdict{Missing: slices.Sorted(maps.Keys(missing))}
 }
 

@@ -350,3 +350,22 @@ func BenchmarkClassify(b *testing.B) {
 		c.Classify(assets)
 	}
 }
+
+// One asset is held against the rules that its own labels lead to, not against all.
+func TestOneAssetAsksFewRules(t *testing.T) {
+	book := &policy.Rulebook{Groups: []policy.Group{{Name: "all", Where: `addresses.within("10.0.0.0/8")`}, {Name: "labelled", Where: `has(labels.env)`}}}
+	for i := range 300 {
+		book.Groups = append(book.Groups, policy.Group{Name: fmt.Sprint("g", i), Where: fmt.Sprintf(`kind == "vm" && labels.app == "%d"`, i)},
+			policy.Group{Name: fmt.Sprint("h", i), Where: fmt.Sprintf(`labels.app == "%d" && labels.env in ["1", "2"]`, i)})
+	}
+	c, diags := Compile(book, nil)
+	if diags.HasErrors() {
+		t.Fatal(diags.Err())
+	}
+	a := &inventory.Asset{ID: "a", Kind: inventory.OT, Labels: map[string]string{"app": "7", "env": "3"}}
+	// Two conjunctions of the app, and the two that look at everybody. Kinds and envs
+	// have at most one rule more than an app has: so many conjunctions stand there.
+	if n := len(c.index.concern(a)); n > 8 {
+		t.Errorf("%d of %d rules are asked for one asset", n, len(c.rules))
+	}
+}

@@ -77,7 +77,7 @@ func text(e ast.Expr) (string, bool) {
 // pred is the part of an expression that an index can answer.
 type pred interface {
 	// judge says what the predicate is for one asset. With unsure, missing holds
-	// what the asset lacks.
+	// what the asset lacks, unless it is nil.
 	judge(a *inventory.Asset, missing map[string]bool) truth
 	// candidates lists, sorted and without repeats, every asset for which the
 	// predicate may be other than no.
@@ -85,6 +85,10 @@ type pred interface {
 	// settled lists, sorted and without repeats, the assets for which the predicate is
 	// yes. It is not ok where the predicate is unsure for any asset.
 	settled(x *index) (members []int32, ok bool)
+	// trigger notes in x what an asset must carry, or lack, for the predicate to be
+	// other than no; weight counts the rules that are noted there already.
+	trigger(x *ruleIndex, rule int32)
+	weight(x *ruleIndex) int
 }
 
 // truth is one of CEL's three outcomes.
@@ -209,7 +213,9 @@ func (p equals) judge(a *inventory.Asset, missing map[string]bool) truth {
 	v, ok := p.field.of(a)
 	switch {
 	case !ok:
-		missing[p.field.String()] = true
+		if missing != nil {
+			missing[p.field.String()] = true
+		}
 		return unsure
 	case slices.Contains(p.values, v):
 		return yes
@@ -246,7 +252,10 @@ func (ps some) judge(a *inventory.Asset, missing map[string]bool) truth {
 // neutral.
 func judgeTerms(ps []pred, a *inventory.Asset, missing map[string]bool, decides, neutral truth) truth {
 	out := neutral
-	lacks := map[string]bool{}
+	var lacks map[string]bool
+	if missing != nil {
+		lacks = map[string]bool{}
+	}
 	for _, p := range ps {
 		switch p.judge(a, lacks) {
 		case decides:

@@ -137,12 +137,15 @@ func directions() []direction {
 	}
 }
 
-// words looks the words of both addresses up.
+// words looks the words of both addresses up: those of prefixes, which hold every
+// address, and then those of single ones.
 func (d direction) words(c *chain, s *matrixSets) *chain {
-	for _, set := range s.wordSets(true) {
+	c.add(wordsFrom(setNet4, d.src4, d.dst4))
+	for _, set := range s.hosts4 {
 		c.add(markFrom(set, false, d.src4)).add(priorityFrom(set, d.dst4))
 	}
-	for _, set := range s.wordSets(false) {
+	c.add(wordsFrom(setNet6, d.src6, d.dst6))
+	for _, set := range s.hosts6 {
 		c.add(markFrom(set, false, d.src6)).add(priorityFrom(set, d.dst6))
 	}
 	return c

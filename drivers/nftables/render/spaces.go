@@ -78,8 +78,8 @@ func (d direction) after(k int, st stage) string {
 // source's word if the space has nothing to say, a verdict if it decided.
 func (d direction) walk(c *chain, s *matrixSets, from int, st stage) {
 	for k := from; k < len(s.layout.Spaces); k++ {
-		c.add(markFromParts(pairSet(k), s.masks[k][0], s.masks[k][1]))
-		c.add(masked(metaMark, rulesetBase, expr.CmpOpNeq, 0), jump(d.name+"_ask"+st.suffix))
+		// A pair that is not there ends the rule: most spaces have nothing to say.
+		c.add(markFromParts(pairSet(k), s.masks[k][0], s.masks[k][1]), jump(d.name+"_ask"+st.suffix))
 		if s.layout.Sided && st == stageOpen {
 			c.add(masked(metaMark, partialBits, expr.CmpOpEq, partialBits), goTo(d.halfName(k)))
 		}

@@ -25,7 +25,7 @@ var (
 func (d *Driver) labels(ctx context.Context, c *kernel.Conn) (map[uint32]string, []driver.Counter, error) {
 	names := map[uint32]string{}
 	var counters []driver.Counter
-	for _, set := range []string{"permit", "deny"} {
+	for _, set := range []string{"permit", "permit_timed", "deny"} {
 		es, err := c.Elements(ctx, ruleset.FamilyInet, render.TableName(d.site), set)
 		if errors.Is(err, kernel.ErrNotFound) {
 			return names, nil, nil // nothing installed: nothing counted
@@ -39,7 +39,7 @@ func (d *Driver) labels(ctx context.Context, c *kernel.Conn) (map[uint32]string,
 			if id&render.VerdictMask == render.ReversedBase && es[i].Packets == 0 {
 				continue
 			}
-			counters = append(counters, driver.Counter{Label: es[i].Comment(), Permit: set == "permit", Packets: es[i].Packets, Bytes: es[i].Bytes})
+			counters = append(counters, driver.Counter{Label: es[i].Comment(), Permit: set != "deny", Packets: es[i].Packets, Bytes: es[i].Bytes})
 		}
 	}
 	slices.SortFunc(counters, func(a, b driver.Counter) int { return strings.Compare(a.Label, b.Label) })

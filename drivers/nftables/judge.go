@@ -100,7 +100,7 @@ func (j *judge) element(set string, e *ruleset.Element) {
 		j.ports[id] = append(j.ports[id], portRun{e.Key[4:], e.KeyEnd[4:], value})
 	case "proto":
 		j.proto[[8]byte(e.Key)] = value
-	case "permit":
+	case "permit", "permit_timed":
 		j.permits[binary.NativeEndian.Uint32(e.Key)] = true
 	case "rest":
 		j.rest[binary.NativeEndian.Uint32(e.Key)] = value

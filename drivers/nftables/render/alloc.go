@@ -50,7 +50,7 @@ func recoverIDs(t *ruleset.Table) *alloc {
 	a.readClasses(t)
 	a.readRulesets(t)
 	a.readPartials(t)
-	for _, name := range []string{setPermit, setDeny} {
+	for _, name := range []string{setPermit, setPermitTimed, setDeny} {
 		for _, e := range elements(t, name) {
 			id := word(e.Key)
 			a.counted[id] = [2]uint64{e.Packets, e.Bytes}

@@ -1,6 +1,8 @@
 package render
 
 import (
+	"slices"
+
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
@@ -73,6 +75,15 @@ func (c *chain) addNamed(comment string, frags ...frag) *chain {
 	return c
 }
 
+// permits does something with what is permitted.
+func (c *chain) permits(r reports, id load, then frag, where ...frag) *chain {
+	c.add(append(slices.Clone(where), in(setPermit, false, id), then)...)
+	if r.timed {
+		c.add(append(slices.Clone(where), in(setPermitTimed, false, id), then)...)
+	}
+	return c
+}
+
 // judgeChains look a flow's verdict up and leave its id in the packet's mark.
 // They are entered by jump and end by return.
 func judgeChains(s *matrixSets) []*chain {
@@ -140,12 +151,10 @@ func directions() []direction {
 // words looks the words of both addresses up: those of prefixes, which hold every
 // address, and then those of single ones.
 func (d direction) words(c *chain, s *matrixSets) *chain {
-	c.add(wordsFrom(setNet4, d.src4, d.dst4))
-	for _, set := range s.hosts4 {
+	for _, set := range s.wordSets(true) {
 		c.add(markFrom(set, false, d.src4)).add(priorityFrom(set, d.dst4))
 	}
-	c.add(wordsFrom(setNet6, d.src6, d.dst6))
-	for _, set := range s.hosts6 {
+	for _, set := range s.wordSets(false) {
 		c.add(markFrom(set, false, d.src6)).add(priorityFrom(set, d.dst6))
 	}
 	return c
@@ -208,9 +217,8 @@ func portChain(name string, number load) *chain {
 }
 
 // passChains let a permitted packet go and remember the verdict with its flow.
-func passChains(v *verdicts) []*chain {
+func passChains(report reports) []*chain {
 	// Every new flow runs these: they are there only where something is reported.
-	report := v.reported()
 	reported := func(c *chain) *chain {
 		if report.observed {
 			c.add(in(setObserved, false, metaMark), limited(), logged("bulkhead observed "))
@@ -246,8 +254,8 @@ func passChains(v *verdicts) []*chain {
 			add(clearPriority()).
 			add(accept()),
 		newChain(chainRelated).
-			add(l4("icmp", unix.IPPROTO_ICMP), in(setPermit, false, ctMark), accept()).
-			add(l4("ipv6-icmp", unix.IPPROTO_ICMPV6), in(setPermit, false, ctMark), accept()),
+			permits(report, ctMark, accept(), l4("icmp", unix.IPPROTO_ICMP)).
+			permits(report, ctMark, accept(), l4("ipv6-icmp", unix.IPPROTO_ICMPV6)),
 	}
 }
 

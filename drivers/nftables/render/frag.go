@@ -164,15 +164,6 @@ func priorityFrom(name string, parts ...load) frag {
 		&expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: 1})}
 }
 
-// wordsFrom is markFrom of a source and priorityFrom of a destination, of one family,
-// in a map that holds every address: a key that it does not hold would leave both alone.
-func wordsFrom(name string, src, dst load) frag {
-	mark := markFrom(name, false, src)
-	dst.guard = 0 // the source's holds for both
-	priority := priorityFrom(name, dst)
-	return frag{mark.text + " " + priority.text, append(mark.exprs, priority.exprs...)}
-}
-
 func setMark(v uint32) frag {
 	return frag{fmt.Sprintf("meta mark set 0x%08x", v), []expr.Any{immediate(1, native(v)),
 		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1}}}

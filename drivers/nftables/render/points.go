@@ -32,13 +32,13 @@ type pointParts struct {
 	sets   []ruleset.Set
 }
 
-func renderPoint(p *compile.Point, learn learning) pointParts {
+func renderPoint(p *compile.Point, learn learning, report reports) pointParts {
 	var out pointParts
 	hold := pointHolds(p, learn)
 	out.sets = append(out.sets, hold...)
-	out.chains = append(out.chains, stateChains(p)...)
+	out.chains = append(out.chains, stateChains(p, report)...)
 	if p.Transit {
-		out.transit(p)
+		out.transit(p, report)
 	}
 	if p.Endpoint {
 		out.endpoint(p)
@@ -64,7 +64,7 @@ func pointHolds(p *compile.Point, learn learning) []ruleset.Set {
 
 // stateChains judge what a base chain hands over: live flows by the mark that
 // they bear, all else by the matrix.
-func stateChains(p *compile.Point) []*chain {
+func stateChains(p *compile.Point, report reports) []*chain {
 	slow, judge := pointChain("slow", p.Name), pointChain("judge", p.Name)
 	slowRelated, judgeRelated := pointChain("slow_related", p.Name), pointChain("judge_related", p.Name)
 	deny, invalid, pickup := pointChain("deny", p.Name), pointChain("invalid", p.Name), pointChain("pickup", p.Name)
@@ -82,7 +82,7 @@ func stateChains(p *compile.Point) []*chain {
 	tracked := ctState("established,new", stateEstablished|stateNew)
 	tcpEarly := []frag{tracked, notSYN(), goTo(pickup)}
 	udpEarly := []frag{tracked, l4("udp", unix.IPPROTO_UDP), goTo(pickup)}
-	judged := judgedBy(judge, chainJudge, chainPermit)
+	judged := judgedBy(report, judge, chainJudge, chainPermit)
 	badState := newChain(invalid).
 		// The kernel opens no flow for ICMP messages that are no queries; they are
 		// judged one by one. All else that fits no flow is nobody's.
@@ -111,7 +111,7 @@ func stateChains(p *compile.Point) []*chain {
 			add(in(setMoved4, false, daddr4), goTo(slow)).
 			add(in(setMoved6, false, saddr6), goTo(slow)).
 			add(in(setMoved6, false, daddr6), goTo(slow)).
-			add(in(setPermit, false, ctMark), accept()).
+			permits(report, ctMark, accept()).
 			add(goTo(slow)),
 		newChain(slow).
 			add(jump(chainFailsafe)).
@@ -120,21 +120,21 @@ func stateChains(p *compile.Point) []*chain {
 		newChain(slowRelated).
 			add(jump(chainFailsafe)).
 			add(goTo(judgeRelated)),
-		judged, judgedBy(judgeRelated, chainJudgeRelated, chainPermitRelated).add(goTo(deny)), denied, badState,
+		judged, judgedBy(report, judgeRelated, chainJudgeRelated, chainPermitRelated).add(goTo(deny)), denied, badState,
 		// If the opposite direction is permitted, the flow goes on as one of that.
 		newChain(pickup).
 			add(masked(ctMark, VerdictMask, expr.CmpOpEq, ReversedBase), goTo(deny)).
 			add(setMark(0)).
 			add(clearPriority()).
 			add(jump(chainReversed)).
-			add(in(setPermit, false, metaMark), goTo(chainPickedUp)).
+			permits(report, metaMark, goTo(chainPickedUp)).
 			add(jump(chainJudge)). // for the name under which it is counted
 			add(goTo(deny)),
 	}
 	if p.Endpoint {
 		state := newChain(pointChain("state", p.Name)).
 			add(ctState("related", stateRelated), goTo(slowRelated))
-		chains = append(chains, live(state, p))
+		chains = append(chains, live(state, p, report))
 	}
 	return chains
 }
@@ -143,24 +143,24 @@ func stateChains(p *compile.Point) []*chain {
 // others to the matrix. Every packet of every flow runs it, so that base chains of
 // points that see whole flows have it in place, without a goto. Related packets never
 // come here.
-func live(c *chain, p *compile.Point) *chain {
+func live(c *chain, p *compile.Point, report reports) *chain {
 	return c.
 		add(in(setHold, false, metaNfproto), goTo(pointChain("held", p.Name))).
-		add(in(setPermit, false, ctMark), accept()).
+		permits(report, ctMark, accept()).
 		add(goTo(pointChain("slow", p.Name)))
 }
 
 // judgedBy asks a judgement, and lets go what it permits.
-func judgedBy(name, judgement, permitted string) *chain {
+func judgedBy(report reports, name, judgement, permitted string) *chain {
 	return newChain(name).
 		add(jump(judgement)).
-		add(in(setPermit, false, metaMark), goTo(permitted)).
+		permits(report, metaMark, goTo(permitted)).
 		// Either denied, or a permit that has expired: then what comes after it holds.
 		add(markFrom(setAfter, false, metaMark)).
-		add(in(setPermit, false, metaMark), goTo(permitted))
+		permits(report, metaMark, goTo(permitted))
 }
 
-func (out *pointParts) transit(p *compile.Point) {
+func (out *pointParts) transit(p *compile.Point, report reports) {
 	base := baseChain(pointChain("forward", p.Name), hookForward, priorityFilter, basePolicy(p))
 	related := newChain(pointChain("related", p.Name))
 	// One question takes related packets off the way of all others.
@@ -181,7 +181,7 @@ func (out *pointParts) transit(p *compile.Point) {
 		}
 	}
 	related.add(goTo(pointChain("slow_related", p.Name)))
-	out.chains = append(out.chains, live(base, p), related)
+	out.chains = append(out.chains, live(base, p, report), related)
 }
 
 func basePolicy(p *compile.Point) uint32 {

@@ -40,11 +40,12 @@ func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds)
 	t.Sets = append(t.Sets, sharedSets(want.Points)...)
 	t.Sets = append(t.Sets, hashSet(setKeep, kindMarkMap, 0, matrix.shape()))
 
-	chains := append(append(judgeChains(matrix), passChains(v)...), noteChains()...)
+	report := v.reported()
+	chains := append(append(judgeChains(matrix), passChains(report)...), noteChains()...)
 	chains = append(chains, failsafeChains(newFailsafe(want.Points[0].Failsafe))...)
 	for i := range want.Points {
 		p := &want.Points[i]
-		parts := renderPoint(p, learningOf(p, want, have))
+		parts := renderPoint(p, learningOf(p, want, have), report)
 		t.Sets = append(t.Sets, parts.sets...)
 		chains = append(chains, parts.chains...)
 	}
@@ -125,7 +126,7 @@ func Usage(t *ruleset.Table) []driver.Usage {
 		{Resource: "addresses", Used: hosts},
 		{Resource: "pairs", Used: pairs},
 		{Resource: "services", Used: count[setSvc] + count[setSvcRange] + count[setProto]},
-		{Resource: "verdicts", Used: count[setPermit] + count[setDeny]},
+		{Resource: "verdicts", Used: count[setPermit] + count[setPermitTimed] + count[setDeny]},
 		{Resource: "rules", Used: rules},
 	}
 }

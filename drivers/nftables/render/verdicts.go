@@ -131,7 +131,7 @@ func (v *verdicts) sets() []ruleset.Set {
 	}
 	sort.Ints(outcomes)
 	sort.SliceStable(outcomes, func(i, j int) bool { return v.of[outcomes[i]] < v.of[outcomes[j]] })
-	var permit, deny, logs, observed, after []ruleset.Element
+	var permit, timed, deny, logs, observed, after []ruleset.Element
 	last := uint32(0)
 	for _, n := range outcomes {
 		id := v.of[n]
@@ -169,12 +169,15 @@ func (v *verdicts) sets() []ruleset.Set {
 		}
 		if !o.Deadline.IsZero() {
 			e.Timeout = max(o.Deadline.Sub(v.now).Truncate(time.Millisecond), time.Millisecond)
+			timed = append(timed, e, v.reversed(e, verdictKey(v.m, n)))
 			after = append(after, ruleset.Element{Key: native(id), Data: native(v.of[o.After])})
+			continue
 		}
 		permit = append(permit, e, v.reversed(e, verdictKey(v.m, n)))
 	}
 	return []ruleset.Set{
-		countedSet(setPermit, kindMarks, ruleset.SetTimeout, permit),
+		countedSet(setPermit, kindMarks, 0, permit),
+		countedSet(setPermitTimed, kindMarks, ruleset.SetTimeout, timed),
 		countedSet(setDeny, kindMarks, 0, deny),
 		hashSet(setLogged, kindMarks, 0, logs),
 		countedSet(setObserved, kindMarks, 0, observed),
@@ -182,8 +185,9 @@ func (v *verdicts) sets() []ruleset.Set {
 	}
 }
 
-// reports says which kinds of permitted flows are reported at all.
-type reports struct{ observed, logged bool }
+// reports says what there is of permitted flows: rules that every packet would run for
+// nothing are left out.
+type reports struct{ observed, logged, timed bool }
 
 func (v *verdicts) reported() reports {
 	var out reports
@@ -194,6 +198,7 @@ func (v *verdicts) reported() reports {
 		o := &v.m.Outcomes[n]
 		out.observed = out.observed || o.Permit && o.Differs
 		out.logged = out.logged || o.Permit && o.Log
+		out.timed = out.timed || o.Permit && !o.Deadline.IsZero()
 	}
 	return out
 }

@@ -10,6 +10,8 @@
 // evaluator says that it is (prove.Standing); everything else was proved before,
 // and nobody has written to the device since.
 //
+// Once a day the device is read and proved whole, whatever its generation says.
+//
 // What cannot be followed so (a new policy, a combination of groups that the
 // tables have no words for, somebody else's write) is compiled, diffed, applied
 // and proved whole. Nothing is guessed: every part says when it does not know.

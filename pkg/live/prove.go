@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
@@ -46,6 +47,10 @@ func (s *Site) Unchanged(ctx context.Context) (bool, error) {
 func (s *Site) Prove(ctx context.Context) (Proof, error) {
 	if s.mover == nil || s.standing == nil {
 		return s.proveWhole(ctx, "nothing was proved of it yet")
+	}
+	if age := s.o.Now().Sub(s.wholly); age < 0 || age >= s.o.ReadAfter {
+		// What is wrong without anybody having written is found by this alone.
+		return s.proveWhole(ctx, fmt.Sprintf("it was last read whole at %s", s.wholly.UTC().Format(time.RFC3339)))
 	}
 	moved, err := s.mover.Check(ctx)
 	if err != nil {
@@ -122,6 +127,7 @@ func (s *Site) proveWhole(ctx context.Context, why string) (Proof, error) {
 			return out, apply.NotProved(&out.Results[i])
 		}
 	}
+	s.wholly = s.o.Now()
 	if s.mover == nil {
 		return out, nil
 	}

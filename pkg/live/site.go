@@ -28,6 +28,9 @@ type Options struct {
 	Driver driver.Driver
 	// Now is the clock: policies expire by it.
 	Now func() time.Time
+	// ReadAfter is after what time a device is read and proved whole again, whatever
+	// its generation says; 0 stands for a day.
+	ReadAfter time.Duration
 	// Say hears what is done to the device where it is changed whole; nil for nobody.
 	Say apply.Progress
 }
@@ -45,6 +48,7 @@ type Site struct {
 	tracker  *compile.Tracker
 	mover    driver.Mover
 	standing *prove.Standing
+	wholly   time.Time   // when the device was last read and proved whole
 	proofs   prove.Cache // of the tables that were installed
 	rendered driver.State
 	enforced map[string]bool
@@ -67,6 +71,9 @@ type Step struct {
 func Open(ctx context.Context, o Options, assets []inventory.Asset, enforced map[string]bool) (*Site, error) {
 	if o.Say == nil {
 		o.Say = func(string, ...any) {}
+	}
+	if o.ReadAfter == 0 {
+		o.ReadAfter = 24 * time.Hour
 	}
 	s := &Site{o: o, assets: slices.Clone(assets), enforced: map[string]bool{}}
 	for name, is := range enforced {

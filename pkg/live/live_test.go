@@ -2,6 +2,7 @@ package live_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -222,6 +223,8 @@ func (s *site) oracle(ctx context.Context, what string) {
 	}
 }
 
+var howMany = flag.Int("changes", changes, "how many changes TestChangesEqualCompileFromNothing makes")
+
 // Whatever happens to a site, in whatever order, the kernel enforces what a compile
 // from nothing says; and the live site's own proofs say so.
 func TestChangesEqualCompileFromNothing(t *testing.T) {
@@ -230,7 +233,7 @@ func TestChangesEqualCompileFromNothing(t *testing.T) {
 			ctx := context.Background()
 			s := newSite(t, 3, 20, split)
 			followed, whole, alone := 0, map[string]int{}, 0
-			for i := range changes {
+			for i := range *howMany {
 				what, st, err := s.change(ctx)
 				if err != nil {
 					t.Fatalf("change %d, %s: %v", i, what, err)
@@ -255,7 +258,7 @@ func TestChangesEqualCompileFromNothing(t *testing.T) {
 				s.oracle(ctx, fmt.Sprintf("change %d, %s (%+v)", i, what, st))
 			}
 			t.Logf("%d changes followed, %d proved by themselves; whole: %v", followed, alone, whole)
-			if followed < changes/8 || split && alone < changes/8 {
+			if followed < *howMany/8 || split && alone < *howMany/8 {
 				t.Error("hardly any change was followed: the test shows little")
 			}
 		})

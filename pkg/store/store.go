@@ -112,7 +112,21 @@ func OpenWith(o Options) (_ *Store, err error) {
 			return nil, err
 		}
 	}
+	if err := s.importEnforced(); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// Exists tells whether a site has state, be it damaged.
+func Exists(dir, site string) bool {
+	db, head, _ := paths(dir, site)
+	for _, path := range []string{db, head} {
+		if _, err := os.Lstat(path); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func isLoss(err error) bool {

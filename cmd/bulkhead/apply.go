@@ -137,7 +137,7 @@ func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result
 			}
 		}
 	}
-	storeErr = errors.Join(storeErr, st.SetEnforced(enforced))
+	storeErr = oneLine(errors.Join(storeErr, st.SetEnforced(enforced)))
 	fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
 	if err := a.said(o.format, r.Plan, outcomes); err != nil {
 		return err
@@ -190,6 +190,21 @@ func (a *app) record(st *store.Store, p *plan.Plan, s *reconcile.Site, o applyOp
 		}
 	}
 	return x, nil
+}
+
+// oneLine says errors that were joined one after the other, each once: a full disk
+// refuses every write with the same words.
+func oneLine(err error) error {
+	if err == nil {
+		return nil
+	}
+	var said []string
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if !slices.Contains(said, line) {
+			said = append(said, line)
+		}
+	}
+	return errors.New(strings.Join(said, "; "))
 }
 
 func enforces(p *plan.Plan, point string) bool {

@@ -184,8 +184,7 @@ func (s *Store) load(h Head, found bool) (lost, err error) {
 		return nil, err
 	}
 	lost = err
-	kept := trimDB(s.path) + ".damaged-" + s.o.Now().UTC().Format(stamp) + ".db"
-	if err := os.Link(s.path, kept); err != nil {
+	if err := keepBeside(s.path, "damaged", s.o.Now()); err != nil {
 		return nil, fmt.Errorf("cannot keep the damaged state: %w", full(err))
 	}
 	next := header{Schema, s.o.Site, h.Generation + 1, h.FrameHash}

@@ -118,11 +118,12 @@ func OpenWith(o Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// Exists tells whether a site has state, be it damaged.
+// Exists tells whether a site has state, be it damaged. State that cannot be looked
+// at is state: taken for none, a history would seem empty.
 func Exists(dir, site string) bool {
 	db, head, _ := paths(dir, site)
 	for _, path := range []string{db, head} {
-		if _, err := os.Lstat(path); err == nil {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 			return true
 		}
 	}

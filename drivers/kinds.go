@@ -34,6 +34,8 @@ func nftablesKind() driver.Kind {
 			}
 			return nftables.New(o), nil
 		},
+		Encode: encodeNftables,
+		Decode: decodeNftables,
 	}
 }
 

@@ -62,9 +62,26 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 	if len(o.accept) > 0 && strings.TrimSpace(o.reason) == "" {
 		return fmt.Errorf("--accept needs --reason: say why, so that others can read it later")
 	}
-	r, s, err := a.plan(ctx, o.points)
+	s, err := a.loaded(ctx, true)
 	if err != nil {
 		return err
+	}
+	// From before the plan to the end: two controllers must not plan against each other.
+	st, err := a.openState(s, "apply")
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	enforced, err := st.Enforced()
+	if err != nil {
+		return err
+	}
+	r, err := planOf(ctx, s, enforced, o.points)
+	if err != nil {
+		return err
+	}
+	if err := a.settle(st, s, r.Plan); err != nil {
+		return fmt.Errorf("cannot end an apply that was left unfinished: %w; nothing was written to any device", err)
 	}
 	if file != "" {
 		if err := samePlan(file, r.Plan); err != nil {
@@ -91,23 +108,27 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 			return err
 		}
 	}
-	return a.carryOut(ctx, r, s, o)
+	return a.carryOut(ctx, st, r, s, o)
 }
 
-// carryOut applies the jobs and remembers which points enforce now.
-func (a *app) carryOut(ctx context.Context, r *reconcile.Result, s *reconcile.Site, o applyOptions) error {
-	enforced, dir, err := a.enforced(s)
+// carryOut applies the jobs, and writes down before and after what is done, by whom
+// and why.
+func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result, s *reconcile.Site, o applyOptions) error {
+	enforced, err := st.Enforced()
 	if err != nil {
 		return err
 	}
-	// Written before a device is touched: a state directory that cannot be written
-	// must not be found out afterwards.
-	if err := store.SetEnforced(dir, s.Config.Settings.Name, enforced); err != nil {
+	record, err := a.record(st, r.Plan, s, o)
+	if err != nil {
 		return fmt.Errorf("%w; nothing was written to any device", err)
 	}
-	outcomes, runErr := apply.Run(ctx, r.Jobs, func(format string, args ...any) {
+	done, runErr := apply.RunJournaled(ctx, st, record, r.Jobs, func(format string, args ...any) {
 		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf(format, args...)))
 	})
+	if done.Apply.ID == "" { // it never began
+		return runErr
+	}
+	outcomes, storeErr := done.Outcomes, done.Store
 	for _, out := range outcomes {
 		for _, p := range out.Points {
 			// A point that only observes has not enforced: it still has to learn.
@@ -116,11 +137,15 @@ func (a *app) carryOut(ctx context.Context, r *reconcile.Result, s *reconcile.Si
 			}
 		}
 	}
-	storeErr := store.SetEnforced(dir, s.Config.Settings.Name, enforced)
+	storeErr = oneLine(errors.Join(storeErr, st.SetEnforced(enforced)))
+	fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
 	if err := a.said(o.format, r.Plan, outcomes); err != nil {
 		return err
 	}
 	if runErr != nil {
+		if storeErr != nil {
+			runErr = fmt.Errorf("%w; besides, %w: the history is not complete", runErr, storeErr)
+		}
 		return applyExit(r.Jobs, outcomes, runErr)
 	}
 	for _, out := range outcomes {
@@ -133,9 +158,53 @@ func (a *app) carryOut(ctx context.Context, r *reconcile.Result, s *reconcile.Si
 		}
 	}
 	if storeErr != nil {
-		return fmt.Errorf("everything was applied and proved, but %w: a point that loses its rules will be taken for a new one", storeErr)
+		return fmt.Errorf("everything was applied and proved, but %w: the history is not complete, and a point that loses its rules may be taken for a new one", storeErr)
 	}
 	return nil
+}
+
+// record stores what an apply is made from, and says who wants it and why.
+func (a *app) record(st *store.Store, p *plan.Plan, s *reconcile.Site, o applyOptions) (store.Apply, error) {
+	x := store.Apply{Reason: strings.TrimSpace(o.reason)}
+	x.Who, x.From = who()
+	text, err := json.Marshal(s.Inventory)
+	if err != nil {
+		return x, err
+	}
+	snap, err := st.PutSnapshot(text)
+	if err != nil {
+		return x, err
+	}
+	body, err := plan.JSON(p)
+	if err != nil {
+		return x, err
+	}
+	kept, err := st.PutPlan(store.Plan{Who: x.Who, Summary: "plan " + p.ID}, body)
+	if err != nil {
+		return x, err
+	}
+	x.Plan, x.Snapshot = kept.ID, snap.ID
+	for _, b := range p.Brakes { // all of them are accepted, or nobody came this far
+		if !slices.ContainsFunc(x.Accepted, func(y store.Accepted) bool { return y.Brake == b.Name }) {
+			x.Accepted = append(x.Accepted, store.Accepted{Brake: b.Name, Reason: x.Reason})
+		}
+	}
+	return x, nil
+}
+
+// oneLine says errors that were joined one after the other, each once: a full disk
+// refuses every write with the same words.
+func oneLine(err error) error {
+	if err == nil {
+		return nil
+	}
+	var said []string
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if !slices.Contains(said, line) {
+			said = append(said, line)
+		}
+	}
+	return errors.New(strings.Join(said, "; "))
 }
 
 func enforces(p *plan.Plan, point string) bool {

@@ -7,21 +7,7 @@ import (
 	"slices"
 
 	"github.com/spf13/cobra"
-
-	"bulkhead/pkg/store"
-
-	"bulkhead/pkg/reconcile"
 )
-
-// forget takes a point out of the list of those that have enforced.
-func (a *app) forget(s *reconcile.Site, point string) error {
-	e, dir, err := a.enforced(s)
-	if err != nil || !e[point] {
-		return err
-	}
-	delete(e, point)
-	return store.SetEnforced(dir, s.Config.Settings.Name, e)
-}
 
 // starter is the site that `init` writes: it loads, and enforces nothing until
 // its point says so.

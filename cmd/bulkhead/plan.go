@@ -22,7 +22,7 @@ func (a *app) planCmd() *cobra.Command {
 		Short: "show what would change, flows first; writes to no device",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, _, err := a.plan(cmd.Context(), points)
+			r, err := a.plan(cmd.Context(), points)
 			if err != nil {
 				return err
 			}
@@ -63,25 +63,28 @@ func planExit(p *plan.Plan, detailed bool) error {
 	return nil
 }
 
-// plan makes a plan of the whole site, or of some points.
-func (a *app) plan(ctx context.Context, only []string) (*reconcile.Result, *reconcile.Site, error) {
+// plan makes a plan of the whole site, or of some points. It locks nothing.
+func (a *app) plan(ctx context.Context, only []string) (*reconcile.Result, error) {
 	s, err := a.loaded(ctx, true)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if err := knownPoints(s, only); err != nil {
-		return nil, nil, err
-	}
-	enforced, _, err := a.enforced(s)
+	enforced, err := a.enforced(s)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
+	}
+	return planOf(ctx, s, enforced, only)
+}
+
+func planOf(ctx context.Context, s *reconcile.Site, enforced map[string]bool, only []string) (*reconcile.Result, error) {
+	if err := knownPoints(s, only); err != nil {
+		return nil, err
 	}
 	devices, err := s.Devices(ctx, false)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	r, err := s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: only})
-	return r, s, err
+	return s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: only})
 }
 
 func knownPoints(s *reconcile.Site, names []string) error {

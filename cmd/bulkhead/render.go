@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"bulkhead/pkg/apply"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
+	"bulkhead/pkg/store"
 )
 
 func (a *app) renderCmd() *cobra.Command {
@@ -63,47 +66,87 @@ func (a *app) removeCmd() *cobra.Command {
 		Short: "take a point's objects off its device; nothing of others is touched",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.loaded(cmd.Context(), true)
-			if err != nil {
-				return err
-			}
-			d, err := deviceOf(cmd.Context(), s, args[0])
-			if err != nil {
-				return err
-			}
-			if d.Err != nil {
-				return d.Err
-			}
-			ch, err := s.Removal(cmd.Context(), d, args[0])
-			if err != nil {
-				return err
-			}
-			if ch.Empty() {
-				fmt.Fprintf(a.out, "point %s has nothing installed\n", args[0])
-				return nil
-			}
-			a.printOps(ch)
-			if !yes {
-				if err := a.ask(cmd.Context(), fmt.Sprintf("Point %s will filter nothing any more. Remove?", args[0])); err != nil {
-					return err
-				}
-			}
-			if err := d.Driver.Apply(cmd.Context(), ch); err != nil {
-				return err
-			}
-			rest, err := s.Removal(cmd.Context(), d, args[0])
-			if err != nil {
-				return fmt.Errorf("point %s was removed, and the device could not be read again: %w", args[0], err)
-			}
-			if !rest.Empty() {
-				return withCode(exitPartial, fmt.Errorf("point %s is not removed: the device still holds %d objects of ours, the first is %s", args[0], len(rest.Ops), rest.Ops[0].Object))
-			}
-			fmt.Fprintf(a.out, "point %s removed\n", args[0])
-			return a.forget(s, args[0])
+			return a.remove(cmd.Context(), args[0], yes)
 		},
 	}
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
+}
+
+func (a *app) remove(ctx context.Context, point string, yes bool) error {
+	s, err := a.loaded(ctx, true)
+	if err != nil {
+		return err
+	}
+	d, err := deviceOf(ctx, s, point)
+	if err != nil {
+		return err
+	}
+	if d.Err != nil {
+		return d.Err
+	}
+	st, err := a.openState(s, "remove")
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	ch, err := s.Removal(ctx, d, point)
+	if err != nil {
+		return err
+	}
+	if ch.Empty() {
+		fmt.Fprintf(a.out, "point %s has nothing installed\n", point)
+		return nil
+	}
+	a.printOps(ch)
+	if !yes {
+		if err := a.ask(ctx, fmt.Sprintf("Point %s will filter nothing any more. Remove?", point)); err != nil {
+			return err
+		}
+	}
+	x := store.Apply{Reason: "remove point " + point}
+	x.Who, x.From = who()
+	if x, err = apply.Begin(st, x, []apply.Job{s.RemovalJob(d, point, ch)}); err != nil {
+		return err
+	}
+	err = a.takeOff(ctx, s, d, point, ch)
+	state, why := store.Confirmed, ""
+	if err != nil {
+		state, why = store.Failed, err.Error()
+	}
+	storeErr := st.FinishApply(x.ID, state, []store.PointResult{{Point: point, State: state, Error: why}})
+	if err == nil {
+		storeErr = errors.Join(storeErr, forget(st, point))
+	}
+	if storeErr != nil {
+		storeErr = fmt.Errorf("the removal of point %s could not be written down: %w", point, storeErr)
+	}
+	return errors.Join(err, storeErr)
+}
+
+func (a *app) takeOff(ctx context.Context, s *reconcile.Site, d *reconcile.Device, point string, ch *driver.Change) error {
+	if err := d.Driver.Apply(ctx, ch); err != nil {
+		return err
+	}
+	rest, err := s.Removal(ctx, d, point)
+	if err != nil {
+		return fmt.Errorf("point %s was removed, and the device could not be read again: %w", point, err)
+	}
+	if !rest.Empty() {
+		return withCode(exitPartial, fmt.Errorf("point %s is not removed: the device still holds %d objects of ours, the first is %s", point, len(rest.Ops), rest.Ops[0].Object))
+	}
+	fmt.Fprintf(a.out, "point %s removed\n", point)
+	return nil
+}
+
+// forget takes a point out of the list of those that have enforced.
+func forget(st *store.Store, point string) error {
+	e, err := st.Enforced()
+	if err != nil || !e[point] {
+		return err
+	}
+	delete(e, point)
+	return st.SetEnforced(e)
 }
 
 func (a *app) printOps(ch *driver.Change) {

@@ -14,8 +14,8 @@ import (
 
 	"bulkhead/drivers"
 	"bulkhead/pkg/diag"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
-	"bulkhead/pkg/store"
 )
 
 // The exit codes, the same for every command.
@@ -55,11 +55,17 @@ type app struct {
 	site  string
 	state string
 	now   func() time.Time
+	kinds []driver.Kind
 }
 
 // run executes one command line and returns its exit code.
 func run(ctx context.Context, args []string, io stdio) int {
-	a := &app{stdio: io, now: time.Now}
+	return runWith(ctx, args, io, drivers.Kinds())
+}
+
+// runWith is run with other drivers than there are.
+func runWith(ctx context.Context, args []string, io stdio, kinds []driver.Kind) int {
+	a := &app{stdio: io, now: time.Now, kinds: kinds}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(io.in)
@@ -95,8 +101,8 @@ what it would install permits exactly what the policy permits; after, it reads t
 device back and proves it again.
 
 Exit codes: 0 done, or nothing to do; 1 error; 2 changes pending (plan
---detailed-exitcode), drift or not proved (verify), a failing test (test);
-3 refused by a brake, a policy test or the proof; 4 applied in part.
+--detailed-exitcode), drift or not proved (verify), a failing test (test), a damaged
+log (audit verify); 3 refused by a brake, a policy test or the proof; 4 applied in part.
 
 Start with:
   bulkhead init my-site && cd my-site && bulkhead plan`,
@@ -108,9 +114,10 @@ Start with:
 		site = "."
 	}
 	root.PersistentFlags().StringVar(&a.site, "site", site, "site directory (or BULKHEAD_SITE)")
-	root.PersistentFlags().StringVar(&a.state, "state", "", "state directory (default $XDG_STATE_HOME/bulkhead)")
+	root.PersistentFlags().StringVar(&a.state, "state", os.Getenv("BULKHEAD_STATE"), "state directory (or BULKHEAD_STATE; default $XDG_STATE_HOME/bulkhead)")
 	root.AddCommand(a.initCmd(), a.validateCmd(), a.assetsCmd(), a.groupsCmd(), a.explainCmd(), a.testCmd(),
 		a.planCmd(), a.applyCmd(), a.verifyCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
+		a.historyCmd(), a.auditCmd(), a.backupCmd(), a.restoreCmd(),
 		a.schemaCmd(), a.versionCmd(), a.demoCmd())
 	return root
 }
@@ -118,7 +125,7 @@ Start with:
 // loaded reads and works out the site, and prints its diagnostics. collect asks
 // the site's sources too.
 func (a *app) loaded(ctx context.Context, collect bool) (*reconcile.Site, error) {
-	s, diags, err := reconcile.Load(ctx, a.site, a.now(), drivers.Kinds(), collect)
+	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, collect)
 	if err != nil {
 		return nil, err
 	}
@@ -139,16 +146,6 @@ func (a *app) show(s *reconcile.Site, diags *diag.List) error {
 		return withCode(exitError, fmt.Errorf("the site directory %q has errors; nothing was written to any device", a.site))
 	}
 	return nil
-}
-
-// enforced tells which points have enforced before.
-func (a *app) enforced(s *reconcile.Site) (map[string]bool, string, error) {
-	dir, err := store.Dir(a.state)
-	if err != nil {
-		return nil, "", err
-	}
-	e, err := store.Enforced(dir, s.Config.Settings.Name)
-	return e, dir, err
 }
 
 func writeJSON(w io.Writer, v any) error {

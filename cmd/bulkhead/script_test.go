@@ -2,11 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+
+	"bulkhead/drivers"
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/driver"
 )
 
 // TestMain lets the test binary be the program: scripts run what users run.
@@ -17,7 +25,56 @@ func TestMain(m *testing.M) {
 			defer stop()
 			os.Exit(run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
 		},
+		// bulkhead whose writes to devices go as BULKHEAD_WRITE says.
+		"bulkhead-faulty": func() {
+			kinds := drivers.Kinds()
+			for i := range kinds {
+				open := kinds[i].Open
+				kinds[i].Open = func(site string, points []config.Point) (driver.Driver, error) {
+					d, err := open(site, points)
+					return &faulty{d}, err
+				}
+			}
+			os.Exit(runWith(context.Background(), os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}, kinds))
+		},
 	})
+}
+
+// faulty is a device that something happens at while it is written to.
+type faulty struct{ driver.Driver }
+
+func (f *faulty) Apply(ctx context.Context, c *driver.Change) error {
+	what := os.Getenv("BULKHEAD_WRITE")
+	switch what {
+	case "die before":
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	case "fail":
+		return errors.New("the device hung up")
+	case "wait": // says that it is here, and goes on when it is told
+		if err := os.WriteFile("waiting", nil, 0o600); err != nil {
+			return err
+		}
+		for {
+			if _, err := os.Stat("go"); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	case "lose state": // whatever is written to the state from now on fails
+		var old unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &old); err != nil {
+			return err
+		}
+		signal.Ignore(syscall.SIGXFSZ)
+		if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 1, Max: old.Max}); err != nil {
+			return err
+		}
+	}
+	err := f.Driver.Apply(ctx, c)
+	if what == "die after" {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	return err
 }
 
 // Every command, as an operator types it. Scripts that change a firewall do so

@@ -22,6 +22,9 @@ type Job struct {
 	// Proofs is what was shown of the device's tables before, when the change was
 	// planned; nil for nothing.
 	Proofs *prove.Cache
+	// Encode writes a state of the device down exactly, for a journal; nil where
+	// nothing can.
+	Encode func(driver.State) ([]byte, error)
 }
 
 // Outcome is what became of a job.
@@ -46,13 +49,27 @@ type Progress func(format string, args ...any)
 // Run carries the jobs out one after the other and stops at the first failure.
 // The error is that failure; outcomes tell what was done before it.
 func Run(ctx context.Context, jobs []Job, say Progress) ([]Outcome, error) {
+	return run(ctx, jobs, nil, say)
+}
+
+// log hears of each job before its device is written to, and after. An error of
+// before leaves the device alone.
+type log interface {
+	before(*Job) error
+	after(*Job, *Outcome)
+}
+
+func run(ctx context.Context, jobs []Job, l log, say Progress) ([]Outcome, error) {
 	var out []Outcome
 	for i := range jobs {
-		o, err := one(ctx, &jobs[i], say)
+		o, err := one(ctx, &jobs[i], l, say)
 		if err != nil {
 			o.Error = err.Error()
 		}
 		out = append(out, o)
+		if l != nil {
+			l.after(&jobs[i], &o)
+		}
 		if err != nil {
 			return out, fmt.Errorf("device %s: %w", jobs[i].Device, err)
 		}
@@ -60,13 +77,18 @@ func Run(ctx context.Context, jobs []Job, say Progress) ([]Outcome, error) {
 	return out, nil
 }
 
-func one(ctx context.Context, j *Job, say Progress) (Outcome, error) {
+func one(ctx context.Context, j *Job, l log, say Progress) (Outcome, error) {
 	o := Outcome{Device: j.Device, Points: []string{}, Proof: []prove.Result{}}
 	for _, p := range j.Points {
 		o.Points = append(o.Points, p.Name)
 	}
 	if err := ctx.Err(); err != nil {
 		return o, fmt.Errorf("%w before anything was written to it", err)
+	}
+	if l != nil {
+		if err := l.before(j); err != nil {
+			return o, err
+		}
 	}
 	say("changing %s, native operations: %d", j.Device, len(j.Change.Ops))
 	if err := j.Driver.Apply(ctx, j.Change); err != nil {

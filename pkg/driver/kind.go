@@ -14,4 +14,9 @@ type Kind struct {
 	// Netns gives the network namespace whose routes and addresses the point has;
 	// ok is false for devices that have none.
 	Netns func(p *config.Point) (ns string, ok bool)
+	// Encode writes down what of a state is ours, so that Decode, perhaps in another
+	// process, makes one of it that Diff and Apply take for the same. It fails rather
+	// than write down something else. Kinds that cannot have neither.
+	Encode func(s State) ([]byte, error)
+	Decode func(b []byte) (State, error)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"bulkhead/pkg/apply"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
@@ -25,6 +26,27 @@ func (s *Site) desired(d *Device, points []compile.Point, enforced map[string]bo
 		want.View = compile.NewView(s.Matrix, points)
 	}
 	return want
+}
+
+// encoder gives what writes down states of a kind; nil if nothing can.
+func (s *Site) encoder(kind string) func(driver.State) ([]byte, error) {
+	i := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == kind })
+	if i < 0 {
+		return nil
+	}
+	return s.kinds[i].Encode
+}
+
+// RemovalJob is a Removal as a job that can be journaled. Nothing is proved by it:
+// its point is that nothing is enforced any more.
+func (s *Site) RemovalJob(d *Device, point string, ch *driver.Change) apply.Job {
+	job := apply.Job{Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Encode: s.encoder(d.Kind)}
+	for _, p := range d.Points {
+		if p.Name == point {
+			job.Points = append(job.Points, p)
+		}
+	}
+	return job
 }
 
 // RenderText gives the native configuration of a device in its own language. It

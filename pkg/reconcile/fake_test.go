@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"bulkhead/drivers"
 	"bulkhead/drivers/nftables"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
@@ -97,7 +98,8 @@ func newBench(t *testing.T, files map[string]string) *bench {
 			f := &fake{Driver: nftables.New(nftables.Options{Site: site, Interfaces: []string{"eth1", "eth2"}}), state: nftables.Empty(site)}
 			b.fakes[points[0].Name] = f
 			return f, nil
-		}}
+		},
+		Encode: drivers.Kinds()[0].Encode, Decode: drivers.Kinds()[0].Decode}
 	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{kind}, true)
 	if err != nil || s == nil {
 		t.Fatalf("%v %+v", err, diags.All())

@@ -106,7 +106,7 @@ func Restore(r io.Reader, o Options, force bool) (done Restored, err error) {
 		return done, fmt.Errorf("cannot restore: %w", err)
 	}
 	if _, err := os.Stat(db); err == nil {
-		if err := os.Link(db, trimDB(db)+".before-restore-"+o.Now().UTC().Format(stamp)+".db"); err != nil {
+		if err := keepBeside(db, "before-restore", o.Now()); err != nil {
 			return done, fmt.Errorf("cannot keep the state that is there: %w", full(err))
 		}
 	}
@@ -128,6 +128,16 @@ func Restore(r io.Reader, o Options, force bool) (done Restored, err error) {
 	}
 	done = Restored{o.Site, out.auditSeq, hex.EncodeToString(m.auditSum[:])}
 	return done, s.hf.Close()
+}
+
+// keepBeside gives a state file a second name. Two within one second are two.
+func keepBeside(db, why string, now time.Time) error {
+	base := trimDB(db) + "." + why + "-" + now.UTC().Format(stamp)
+	err := os.Link(db, base+".db")
+	for n := 2; errors.Is(err, os.ErrExist) && n < 1000; n++ {
+		err = os.Link(db, fmt.Sprintf("%s-%d.db", base, n))
+	}
+	return err
 }
 
 // replaceable tells whether the state that is there may be replaced.

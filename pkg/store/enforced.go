@@ -25,6 +25,11 @@ func Dir(arg string) (string, error) {
 	return filepath.Join(home, ".local", "state", "bulkhead"), nil
 }
 
+// settingEnforced holds which points have enforced before.
+const settingEnforced = "enforced"
+
+// enforcedFile is how it was kept before there was a store. The file is taken over
+// by the first opening for writing, and removed once the store has it.
 type enforcedFile struct {
 	FormatVersion string          `json:"formatVersion"`
 	Enforced      map[string]bool `json:"enforced"`
@@ -32,9 +37,73 @@ type enforcedFile struct {
 
 func enforcedPath(dir, site string) string { return filepath.Join(dir, site+".enforced.json") }
 
-// Enforced tells which points of a site have enforced before. A site that never
-// did has no file; a file that cannot be read is an error.
+// Enforced tells which points of the site have enforced before.
+func (s *Store) Enforced() (map[string]bool, error) {
+	text, err := s.Setting(settingEnforced)
+	if errors.Is(err, ErrNotFound) {
+		return readEnforced(s.o.Dir, s.o.Site) // opened for reading, before anybody wrote
+	}
+	out := map[string]bool{}
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &out)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read which points have enforced before: %w", err)
+	}
+	return out, nil
+}
+
+// SetEnforced replaces that list. It may use the reserve: it says what an apply
+// has done already.
+func (s *Store) SetEnforced(enforced map[string]bool) error {
+	b, err := json.Marshal(enforced)
+	if err != nil {
+		return err
+	}
+	return s.update(true, func(t *tx) error { return t.putJSON(bucketSetting, settingEnforced, string(b)) })
+}
+
+// importEnforced takes the file of an older program over. What the store says
+// already wins: then the file is what a crash left behind.
+func (s *Store) importEnforced() error {
+	path := enforcedPath(s.o.Dir, s.o.Site)
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := s.Setting(settingEnforced); errors.Is(err, ErrNotFound) {
+		old, err := readEnforced(s.o.Dir, s.o.Site)
+		if err != nil {
+			return err
+		}
+		if err := s.SetEnforced(old); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("cannot remove what the state has taken over: %w", err)
+	}
+	return nil
+}
+
+// Enforced tells which points of a site have enforced before, without a lock. A
+// site that never did has no state, which is no error.
 func Enforced(dir, site string) (map[string]bool, error) {
+	if !Exists(dir, site) {
+		return readEnforced(dir, site)
+	}
+	s, err := OpenReadOnly(dir, site)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return s.Enforced()
+}
+
+// A file that cannot be read is an error, never "nothing has enforced before":
+// taken for empty, a point that lost its rules would observe instead of enforce.
+func readEnforced(dir, site string) (map[string]bool, error) {
 	b, err := os.ReadFile(enforcedPath(dir, site))
 	if errors.Is(err, fs.ErrNotExist) {
 		return map[string]bool{}, nil
@@ -50,34 +119,4 @@ func Enforced(dir, site string) (map[string]bool, error) {
 		f.Enforced = map[string]bool{}
 	}
 	return f.Enforced, nil
-}
-
-// SetEnforced replaces that list. The file is written beside and renamed, so
-// that a crash leaves the old one or the new one.
-func SetEnforced(dir, site string, enforced map[string]bool) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("cannot make the state directory: %w", err)
-	}
-	b, err := json.MarshalIndent(enforcedFile{"1.0", enforced}, "", "  ")
-	if err != nil {
-		return err
-	}
-	tmp, err := os.CreateTemp(dir, ".enforced-*")
-	if err != nil {
-		return fmt.Errorf("cannot write to the state directory: %w", err)
-	}
-	defer os.Remove(tmp.Name())
-	if _, err = tmp.Write(append(b, '\n')); err == nil {
-		err = tmp.Sync()
-	}
-	if cerr := tmp.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), enforcedPath(dir, site))
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write to the state directory: %w", err)
-	}
-	return nil
 }

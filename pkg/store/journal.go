@@ -45,8 +45,8 @@ type Apply struct {
 	Reason   string        `json:"reason,omitempty"`
 	Accepted []Accepted    `json:"accepted,omitempty"`
 	Started  time.Time     `json:"started"`
-	Deadline time.Time     `json:"deadline"` // of the confirmation; zero: none
-	Finished time.Time     `json:"finished"`
+	Deadline time.Time     `json:"deadline,omitzero"` // of the confirmation; zero: none
+	Finished time.Time     `json:"finished,omitzero"`
 	State    State         `json:"state"`
 	Results  []PointResult `json:"results,omitempty"`
 }

@@ -36,7 +36,12 @@ func lockSite(path, site, command string, now time.Time) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot lock the state: %w", full(err))
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for range 5 { // a look by Writer holds it for a moment
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		defer f.Close()
 		return nil, &LockedError{Site: site, Holder: readHolder(f)}
@@ -56,6 +61,21 @@ func lockSite(path, site, command string, now time.Time) (*os.File, error) {
 		_, _ = f.WriteAt(append(b, '\n'), 0)
 	}
 	return f, nil
+}
+
+// Writer tells who writes to the state of a site now; ok is false if nobody does.
+// It is how a reader tells an apply that runs from one whose controller died.
+func Writer(dir, site string) (h Holder, ok bool) {
+	_, _, path := paths(dir, site)
+	f, err := os.Open(path)
+	if err != nil {
+		return h, false
+	}
+	defer f.Close() // which gives the lock back
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return readHolder(f), true
+	}
+	return h, false
 }
 
 // readHolder waits a moment for a holder that has only just taken the lock.

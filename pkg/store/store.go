@@ -112,7 +112,22 @@ func OpenWith(o Options) (_ *Store, err error) {
 			return nil, err
 		}
 	}
+	if err := s.importEnforced(); err != nil {
+		return nil, err
+	}
 	return s, nil
+}
+
+// Exists tells whether a site has state, be it damaged. State that cannot be looked
+// at is state: taken for none, a history would seem empty.
+func Exists(dir, site string) bool {
+	db, head, _ := paths(dir, site)
+	for _, path := range []string{db, head} {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			return true
+		}
+	}
+	return false
 }
 
 func isLoss(err error) bool {
@@ -170,8 +185,7 @@ func (s *Store) load(h Head, found bool) (lost, err error) {
 		return nil, err
 	}
 	lost = err
-	kept := trimDB(s.path) + ".damaged-" + s.o.Now().UTC().Format(stamp) + ".db"
-	if err := os.Link(s.path, kept); err != nil {
+	if err := keepBeside(s.path, "damaged", s.o.Now()); err != nil {
 		return nil, fmt.Errorf("cannot keep the damaged state: %w", full(err))
 	}
 	next := header{Schema, s.o.Site, h.Generation + 1, h.FrameHash}

@@ -19,19 +19,42 @@ type view struct {
 	isolated bool
 }
 
-func (p profile) key() string {
-	var out []byte
-	for _, v := range p {
-		k := v.policies.Key() + v.values.Key()
-		out = binary.BigEndian.AppendUint32(out, uint32(len(k)))
-		out = append(out, k...)
-		if v.isolated {
-			out = append(out, 1)
-		} else {
-			out = append(out, 0)
+// profiles numbers distinct profiles. They are kept end to end as words, each view as
+// its policies, its values and whether it is isolated: a site has tens of thousands of
+// them, and each would be several small pieces of memory, and a text to find it by.
+type profiles struct {
+	index            interner[uint64]
+	policies, values int // words of a view's sets
+}
+
+// write adds a view to a profile in the making.
+func (p *profiles) write(out []uint64, v *view) []uint64 {
+	out = append(append(out, v.policies...), v.values...)
+	return append(out, uint64(bit(v.isolated)))
+}
+
+// find gives the number of a profile of one view, -1 if there is none.
+func (p *profiles) find(v *view) int {
+	return int(p.index.find(p.write(make([]uint64, 0, p.policies+p.values+1), v)))
+}
+
+// list gives all profiles. None may be added after that.
+func (p *profiles) list() []profile {
+	p.index.clip()
+	width := p.policies + p.values + 1
+	all := make([]view, len(p.index.data)/width)
+	out := make([]profile, p.index.len())
+	for n := range out {
+		words := p.index.at(int32(n))
+		views := len(words) / width
+		out[n] = all[:views:views]
+		all = all[views:]
+		for i := range out[n] {
+			at := words[i*width:][:width]
+			out[n][i] = view{packet.Bits(at[:p.policies:p.policies]), packet.Bits(at[p.policies : width-1 : width-1]), at[width-1] == 1}
 		}
 	}
-	return string(out)
+	return out
 }
 
 // builder fills a matrix.
@@ -41,8 +64,8 @@ type builder struct {
 	labels *labelSpace
 	from   []packet.Bits // group -> policies that have it in From
 	to     []packet.Bits // group -> policies that have it in To
-	rows   map[string]int
-	cols   map[string]int
+	rows   profiles
+	cols   profiles
 	groups map[string]int
 
 	walker   *walker
@@ -52,7 +75,7 @@ type builder struct {
 }
 
 func newBuilder(m *Matrix, in *Input, groups []GroupSet, labels *labelSpace) *builder {
-	b := &builder{m: m, in: in, labels: labels, rows: map[string]int{}, cols: map[string]int{},
+	b := &builder{m: m, in: in, labels: labels,
 		groups: map[string]int{}, contents: map[string]int32{}, cellKeys: map[string]int32{}}
 	b.from = make([]packet.Bits, len(groups))
 	b.to = make([]packet.Bits, len(groups))
@@ -78,47 +101,93 @@ func newBuilder(m *Matrix, in *Input, groups []GroupSet, labels *labelSpace) *bu
 	return b
 }
 
-// addClass makes a class of one cell of the partition.
-func (b *builder) addClass(c packet.Cell, groupsAndLabels int, contested []packet.Addrs) error {
-	values := packet.NewBits(len(b.labels.sets))
-	class := Class{Addrs: c.Addrs, values: values}
-	contest := -1
-	c.In.Each(func(i int) {
-		switch {
-		case i < len(b.m.Groups):
-			class.Groups = append(class.Groups, i)
-		case i < groupsAndLabels:
-			values.Set(i - len(b.m.Groups))
-		default:
-			contest = i - groupsAndLabels
-		}
-	})
-	row, col := b.views(class.Groups, values)
-	rows, cols := profile{row}, profile{col}
-	if contest >= 0 {
-		var err error
-		if rows, cols, err = b.contestedViews(contested[contest]); err != nil {
-			return err
-		}
+// addClasses makes the classes, one of each cell of the partition.
+func (b *builder) addClasses(cells []packet.Cell, groupsAndLabels int, contested []packet.Addrs) error {
+	m := b.m
+	// All classes share one block of memory for what they are in, and one for the
+	// values: one piece for each class would be more work than all else.
+	in, words := 0, len(packet.NewBits(len(b.labels.sets)))
+	for i := range cells {
+		in += cells[i].In.Len()
 	}
-	class.row = intern(b.rows, &b.m.rows, rows)
-	class.col = intern(b.cols, &b.m.cols, cols)
-	b.m.Classes = append(b.m.Classes, class)
+	groups, values := make([]int, 0, in), make(packet.Bits, words*len(cells))
+	policies := len(packet.NewBits(len(m.Policies)))
+	b.rows = profiles{policies: policies, values: words}
+	b.cols = profiles{policies: policies, values: words}
+	b.rows.index.reserve(len(cells), policies+words+1)
+	b.cols.index.reserve(len(cells), policies+words+1)
+	m.Classes = make([]Class, 0, len(cells))
+	row, col := view{policies: make(packet.Bits, policies)}, view{policies: make(packet.Bits, policies)}
+	var key []uint64
+	for i := range cells {
+		class := Class{Addrs: cells[i].Addrs, values: values[:words:words]}
+		values = values[words:]
+		contest, from := -1, len(groups)
+		cells[i].In.Each(func(i int) {
+			switch {
+			case i < len(m.Groups):
+				groups = append(groups, i)
+			case i < groupsAndLabels:
+				class.values.Set(i - len(m.Groups))
+			default:
+				contest = i - groupsAndLabels
+			}
+		})
+		if len(groups) > from {
+			class.Groups = groups[from:len(groups):len(groups)]
+		}
+		rows, cols := profile{}, profile{}
+		if contest >= 0 {
+			var err error
+			if rows, cols, err = b.contestedViews(contested[contest]); err != nil {
+				return err
+			}
+		} else {
+			b.look(class.Groups, class.values, &row, &col)
+		}
+		class.row = b.rows.number(&key, &row, rows)
+		class.col = b.cols.number(&key, &col, cols)
+		m.Classes = append(m.Classes, class)
+	}
+	m.rows, m.cols = b.rows.list(), b.cols.list()
 	return nil
 }
 
+// number numbers several views of one address or, if there are none, the one view.
+func (p *profiles) number(key *[]uint64, one *view, several profile) int {
+	*key = (*key)[:0]
+	if len(several) == 0 {
+		*key = p.write(*key, one)
+	}
+	for i := range several {
+		*key = p.write(*key, &several[i])
+	}
+	n, _ := p.index.number(*key)
+	return int(n)
+}
+
 func (b *builder) views(groups []int, values packet.Bits) (row, col view) {
-	row = view{policies: packet.NewBits(len(b.m.Policies)), values: values}
-	col = view{policies: packet.NewBits(len(b.m.Policies)), values: values}
+	row.policies, col.policies = packet.NewBits(len(b.m.Policies)), packet.NewBits(len(b.m.Policies))
+	b.look(groups, values, &row, &col)
+	return row, col
+}
+
+// look is views, in the memory of two that are there.
+func (b *builder) look(groups []int, values packet.Bits, row, col *view) {
+	clear(row.policies)
+	clear(col.policies)
+	row.values, col.values = values, values
+	row.isolated, col.isolated = false, false
 	for _, g := range groups {
-		for w := range row.policies {
-			row.policies[w] |= b.from[g][w]
-			col.policies[w] |= b.to[g][w]
+		for w, word := range b.from[g] {
+			row.policies[w] |= word
+		}
+		for w, word := range b.to[g] {
+			col.policies[w] |= word
 		}
 		row.isolated = row.isolated || b.m.Groups[g].Isolate.Egress()
 		col.isolated = col.isolated || b.m.Groups[g].Isolate.Ingress()
 	}
-	return row, col
 }
 
 // contestedViews resolves the groups of a contested address once for each
@@ -162,16 +231,6 @@ func (b *builder) contestedValues(addr packet.Addrs, without map[string]bool) pa
 		}
 	}
 	return values
-}
-
-func intern(index map[string]int, list *[]profile, p profile) int {
-	key := p.key()
-	if i, ok := index[key]; ok {
-		return i
-	}
-	index[key] = len(*list)
-	*list = append(*list, p)
-	return len(*list) - 1
 }
 
 // fill works out every cell.

@@ -142,12 +142,5 @@ func (m *Matrix) ValueBits(carried map[string][]string) (out packet.Bits, ok boo
 // most; -1 where no class has such.
 func (m *Matrix) Profile(groups []int, values packet.Bits) (row, col int) {
 	r, c := m.b.views(groups, values)
-	row, col = -1, -1
-	if n, ok := m.b.rows[profile{r}.key()]; ok {
-		row = n
-	}
-	if n, ok := m.b.cols[profile{c}.key()]; ok {
-		col = n
-	}
-	return row, col
+	return m.b.rows.find(&r), m.b.cols.find(&c)
 }

@@ -1,6 +1,9 @@
 package compile
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // interner numbers lists, the first one 0, in the order in which they first come.
 // A hash finds candidates and equality is confirmed element by element, so that
@@ -42,6 +45,37 @@ func (t *interner[T]) number(list []T) (n int32, isNew bool) {
 	t.hashes = append(t.hashes, hash)
 	t.slots[i] = int32(len(t.ends))
 	return int32(len(t.ends) - 1), true
+}
+
+// find gives the number of a list, -1 if it has none.
+func (t *interner[T]) find(list []T) int32 {
+	if len(t.slots) == 0 {
+		return -1
+	}
+	hash := hashOf(list)
+	mask := uint64(len(t.slots) - 1)
+	for i := hash & mask; t.slots[i] != 0; i = (i + 1) & mask {
+		if n := t.slots[i] - 1; t.hashes[n] == hash && equal(t.at(n), list) {
+			return n
+		}
+	}
+	return -1
+}
+
+// reserve makes room for so many lists of a width, before there are any.
+func (t *interner[T]) reserve(lists, width int) {
+	t.data = make([]T, 0, lists*width)
+	t.ends, t.hashes = make([]int, 0, lists), make([]uint64, 0, lists)
+}
+
+// clip gives back room that turned out not to be needed.
+func (t *interner[T]) clip() {
+	if 2*len(t.data) < cap(t.data) {
+		t.data = slices.Clip(slices.Clone(t.data))
+	}
+	if 2*len(t.ends) < cap(t.ends) {
+		t.ends, t.hashes = slices.Clip(slices.Clone(t.ends)), slices.Clip(slices.Clone(t.hashes))
+	}
 }
 
 // reset forgets all lists and keeps the memory.

@@ -87,10 +87,8 @@ func Compile(in Input) (*Matrix, error) {
 	cells, places := packet.Locate(sets)
 
 	b := newBuilder(m, &in, groups, labels)
-	for _, c := range cells {
-		if err := b.addClass(c, len(groups)+len(labels.sets), contested); err != nil {
-			return nil, err
-		}
+	if err := b.addClasses(cells, len(groups)+len(labels.sets), contested); err != nil {
+		return nil, err
 	}
 	m.b, m.places = b, places // a cell has the number of its class
 	if len(m.rows)*len(m.cols) <= denseCells {

@@ -40,6 +40,15 @@ func (b Bits) Key() string {
 	return out.String()
 }
 
+// Len is how many members the set has.
+func (b Bits) Len() int {
+	n := 0
+	for _, word := range b {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
+
 // Each calls f for each member in ascending order.
 func (b Bits) Each(f func(i int)) {
 	for w, word := range b {

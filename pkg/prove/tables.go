@@ -48,6 +48,7 @@ type cache struct {
 	joins    map[*driver.Parts][]packet.Joint
 	keys     map[keyed]*numbering
 	pairings map[pairingKey]*pairing
+	empty    map[emptyKey]bool
 	// defaults are the looks at what no table decided; see Standing.
 	defaults []asDefault
 	// ends are the numbers that tables which were not asked were checked for.
@@ -60,6 +61,12 @@ type endOf struct {
 	col  bool
 	four bool
 	n    *numbering
+}
+
+// emptyKey is a table in one family.
+type emptyKey struct {
+	st   *stage
+	four bool
 }
 
 type keyed struct {
@@ -105,7 +112,7 @@ const (
 )
 
 func newCache() *cache {
-	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}, pairings: map[pairingKey]*pairing{}}
+	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}, pairings: map[pairingKey]*pairing{}, empty: map[emptyKey]bool{}}
 }
 
 // join meets the classes of the matrix with the parts of a table.
@@ -293,8 +300,45 @@ func (w *walker) wants(st *stage, class int, col bool) int32 {
 	return st.row[class]
 }
 
-// empty reports whether a stage holds no policies.
-func (w *walker) empty(st *stage) bool { return !st.whole && len(st.units) == 0 }
+// empty reports whether a stage holds no policies, or none that concerns two addresses
+// of the family: policies between groups of which one has none, or that ask for a
+// label's value that nobody at the other end carries. A device has no entry for them,
+// and does not ask.
+func (w *walker) empty(st *stage) bool {
+	if st.whole || len(st.units) == 0 {
+		return !st.whole
+	}
+	key := emptyKey{st, w.four}
+	is, known := w.cache.empty[key]
+	if !known {
+		rows, cols := w.identity(st, false), w.identity(st, true)
+		is = w.concernsNobody(st, rows, cols)
+		if is { // a new address may be one that they concern
+			w.cache.ends = append(w.cache.ends, endOf{st, false, w.four, rows}, endOf{st, true, w.four, cols})
+		}
+		w.cache.empty[key] = is
+	}
+	return is
+}
+
+func (w *walker) concernsNobody(st *stage, rows, cols *numbering) bool {
+	for n := range st.units {
+		for r := range rows.by {
+			if rows.by[r] == nil || !st.rowUnits[r].Has(n) {
+				continue
+			}
+			for c := range cols.by {
+				if cols.by[c] == nil || !st.colUnits[c].Has(n) {
+					continue
+				}
+				if !st.related.Has(n) || w.s.m.Relates(st.units[n].Policy, int(st.rowRep[r]), int(st.colRep[c])) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
 
 // collector gathers what is due next: by the table that services go to, and of those
 // that go to none, what passes and what does not.

@@ -65,12 +65,15 @@ func ctLoad(text string, key expr.CtKey, direction uint32) load {
 }
 
 var (
-	saddr4       = network("ip saddr", unix.NFPROTO_IPV4, 12, 4)
-	daddr4       = network("ip daddr", unix.NFPROTO_IPV4, 16, 4)
-	saddr6       = network("ip6 saddr", unix.NFPROTO_IPV6, 8, 16)
-	daddr6       = network("ip6 daddr", unix.NFPROTO_IPV6, 24, 16)
-	thSport      = transport("th sport", 0, 2)
-	thDport      = transport("th dport", 2, 2)
+	saddr4  = network("ip saddr", unix.NFPROTO_IPV4, 12, 4)
+	daddr4  = network("ip daddr", unix.NFPROTO_IPV4, 16, 4)
+	saddr6  = network("ip6 saddr", unix.NFPROTO_IPV6, 8, 16)
+	daddr6  = network("ip6 daddr", unix.NFPROTO_IPV6, 24, 16)
+	thSport = transport("th sport", 0, 2)
+	thDport = transport("th dport", 2, 2)
+	// nft names the ports of a rule that names the protocol by that.
+	udpSport     = load{text: "udp sport", words: 1, make: thSport.make}
+	udpDport     = load{text: "udp dport", words: 1, make: thDport.make}
 	metaMark     = meta("meta mark", expr.MetaKeyMARK, 1, true)
 	metaPriority = meta("meta priority", expr.MetaKeyPRIORITY, 1, true)
 	metaL4       = meta("meta l4proto", expr.MetaKeyL4PROTO, 1, false)

@@ -171,10 +171,10 @@ func (out *pointParts) transit(p *compile.Point, report reports) {
 	spoof := out.antiSpoof(p)
 	for _, c := range []*chain{base, related} {
 		if !p.Off[compile.EssentialDHCP] && !p.DHCPServers.IsEmpty() {
-			c.add(in(setDHCP4, false, daddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 67), accept())
-			c.add(in(setDHCP4, false, saddr4), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 67), accept())
-			c.add(in(setDHCP6, false, daddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp dport", 1, 0, thDport.make, false}, 547), accept())
-			c.add(in(setDHCP6, false, saddr6), l4("udp", unix.IPPROTO_UDP), port(load{"udp sport", 1, 0, thSport.make, false}, 547), accept())
+			c.add(in(setDHCP4, false, daddr4), l4("udp", unix.IPPROTO_UDP), port(udpDport, 67), accept())
+			c.add(in(setDHCP4, false, saddr4), l4("udp", unix.IPPROTO_UDP), port(udpSport, 67), accept())
+			c.add(in(setDHCP6, false, daddr6), l4("udp", unix.IPPROTO_UDP), port(udpDport, 547), accept())
+			c.add(in(setDHCP6, false, saddr6), l4("udp", unix.IPPROTO_UDP), port(udpSport, 547), accept())
 		}
 		if spoof {
 			c.add(jump(pointChain("spoof", p.Name)))
@@ -255,13 +255,11 @@ func essentialRules(c *chain, p *compile.Point) {
 		c.add(v4, l4("igmp", unix.IPPROTO_IGMP), accept())
 	}
 	if !p.Off[compile.EssentialDHCP] {
-		sport := load{"udp sport", 1, 0, thSport.make, false}
-		dport := load{"udp dport", 1, 0, thDport.make, false}
 		udp := l4("udp", unix.IPPROTO_UDP)
-		c.add(v4, udp, port(sport, 68), port(dport, 67), accept())
-		c.add(v4, udp, port(sport, 67), port(dport, 68), accept())
-		c.add(v6, udp, port(sport, 546), port(dport, 547), accept())
-		c.add(v6, udp, port(sport, 547), port(dport, 546), accept())
+		c.add(v4, udp, port(udpSport, 68), port(udpDport, 67), accept())
+		c.add(v4, udp, port(udpSport, 67), port(udpDport, 68), accept())
+		c.add(v6, udp, port(udpSport, 546), port(udpDport, 547), accept())
+		c.add(v6, udp, port(udpSport, 547), port(udpDport, 546), accept())
 	}
 }
 

@@ -109,3 +109,35 @@ func stripWindows(t *ruleset.Table) {
 		}
 	}
 }
+
+// A point may be called what it likes: none of its chains and sets takes the place of
+// one that all points share, or of another point's.
+func TestPointsNamesDoNotCollide(t *testing.T) {
+	w := &policy.World{Book: &policy.Rulebook{}, Now: time.Now()}
+	ps := points(policy.Enforce)
+	for i, name := range []string{"there", "related", "back", "deny", "related.there", "gw.related"} {
+		p := ps[i%2]
+		p.Name = name
+		ps = append(ps, p)
+	}
+	tb, err := render.Table(desired(t, w, ps), nil, compile.DefaultBounds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for i := range tb.Chains {
+		if n := tb.Chains[i].Name; seen[n] {
+			t.Errorf("two chains are called %q", n)
+		} else {
+			seen[n] = true
+		}
+	}
+	clear(seen)
+	for i := range tb.Sets {
+		if n := tb.Sets[i].Name; seen[n] {
+			t.Errorf("two sets are called %q", n)
+		} else {
+			seen[n] = true
+		}
+	}
+}

@@ -182,9 +182,12 @@ func (s *site) change(ctx context.Context) (string, live.Step, error) {
 	}
 	a := s.assets[id]
 	a.Labels = maps.Clone(a.Labels)
-	for k, n := range map[string]int{"role": 4, "env": 2, "cell": 3} {
+	for _, l := range []struct { // in this order: the same seed gives the same changes
+		name string
+		n    int
+	}{{"role", 4}, {"env", 2}, {"cell", 3}} {
 		if s.r.IntN(2) == 0 {
-			a.Labels[k] = s.pick(k[:1], n)
+			a.Labels[l.name] = s.pick(l.name[:1], l.n)
 		}
 	}
 	s.assets[id] = a

@@ -44,46 +44,55 @@ func TestTextTellsChangesApart(t *testing.T) {
 	chain := func(f func(c *ruleset.Chain)) func(tb *ruleset.Table) {
 		return func(tb *ruleset.Table) { f(&tb.Chains[0]) }
 	}
+	seen := map[string]string{base: "no change"}
 	for name, change := range map[string]func(tb *ruleset.Table){
-		"table name":    func(tb *ruleset.Table) { tb.Name = "u" },
-		"table flags":   func(tb *ruleset.Table) { tb.Flags = 2 },
-		"chain name":    chain(func(c *ruleset.Chain) { c.Name = "g" }),
-		"chain type":    chain(func(c *ruleset.Chain) { c.Type = "nat" }),
-		"chain policy":  chain(func(c *ruleset.Chain) { c.Policy = 0 }),
-		"chain flags":   chain(func(c *ruleset.Chain) { c.Flags = 2 }),
-		"no hook":       chain(func(c *ruleset.Chain) { c.Hook = nil }),
-		"hook":          chain(func(c *ruleset.Chain) { c.Hook.Num = 1 }),
-		"priority":      chain(func(c *ruleset.Chain) { c.Hook.Priority = 5 }),
-		"device":        chain(func(c *ruleset.Chain) { c.Hook.Devices[0] = "eth1" }),
-		"rule":          chain(func(c *ruleset.Chain) { c.Rules = c.Rules[:1] }),
-		"expression":    chain(func(c *ruleset.Chain) { c.Rules[0].Exprs = c.Rules[0].Exprs[:1] }),
-		"order":         chain(func(c *ruleset.Chain) { c.Rules[0], c.Rules[1] = c.Rules[1], c.Rules[0] }),
-		"chain":         func(tb *ruleset.Table) { tb.Chains = tb.Chains[:1] },
-		"set name":      set(func(s *ruleset.Set) { s.Name = "v" }),
-		"set flags":     set(func(s *ruleset.Set) { s.Flags |= ruleset.SetInterval }),
-		"key length":    set(func(s *ruleset.Set) { s.KeyLen = 8 }),
-		"data length":   set(func(s *ruleset.Set) { s.DataLen = 8 }),
-		"set timeout":   set(func(s *ruleset.Set) { s.Timeout = 1 }),
-		"fields":        set(func(s *ruleset.Set) { s.Fields[0] = 2 }),
-		"set's limit":   set(func(s *ruleset.Set) { s.Exprs[0].Name = "limit" }),
-		"not read":      set(func(s *ruleset.Set) { s.NotRead = true }),
-		"fewer":         set(func(s *ruleset.Set) { s.Elements = s.Elements[:1] }),
-		"order of them": set(func(s *ruleset.Set) { s.Elements[0], s.Elements[1] = s.Elements[1], s.Elements[0] }),
-		"key":           elem(func(e *ruleset.Element) { e.Key[3] = 0 }),
-		"key's end":     elem(func(e *ruleset.Element) { e.KeyEnd = []byte{1, 2, 3, 4} }),
-		"empty end":     elem(func(e *ruleset.Element) { e.KeyEnd = []byte{} }),
-		"data":          elem(func(e *ruleset.Element) { e.Data[0] = 0 }),
-		"verdict":       elem(func(e *ruleset.Element) { e.Verdict = &ruleset.Verdict{Code: 1} }),
-		"flags":         elem(func(e *ruleset.Element) { e.Flags = 2 }),
-		"timeout":       elem(func(e *ruleset.Element) { e.Timeout = 1 }),
-		"opaque":        elem(func(e *ruleset.Element) { e.Opaque = true }),
-		"object":        elem(func(e *ruleset.Element) { e.Object = "o" }),
+		"table name":     func(tb *ruleset.Table) { tb.Name = "u" },
+		"table flags":    func(tb *ruleset.Table) { tb.Flags = 2 },
+		"chain name":     chain(func(c *ruleset.Chain) { c.Name = "g" }),
+		"chain type":     chain(func(c *ruleset.Chain) { c.Type = "nat" }),
+		"chain policy":   chain(func(c *ruleset.Chain) { c.Policy = 0 }),
+		"chain flags":    chain(func(c *ruleset.Chain) { c.Flags = 2 }),
+		"no hook":        chain(func(c *ruleset.Chain) { c.Hook = nil }),
+		"hook":           chain(func(c *ruleset.Chain) { c.Hook.Num = 1 }),
+		"priority":       chain(func(c *ruleset.Chain) { c.Hook.Priority = 5 }),
+		"device":         chain(func(c *ruleset.Chain) { c.Hook.Devices[0] = "eth1" }),
+		"data to key":    elem(func(e *ruleset.Element) { e.Key, e.Data = []byte{1, 2, 3, 4, 5}, []byte{6, 7, 8} }),
+		"name to type":   chain(func(c *ruleset.Chain) { c.Name, c.Type = "ff", "ilter" }),
+		"rule":           chain(func(c *ruleset.Chain) { c.Rules = c.Rules[:1] }),
+		"expression":     chain(func(c *ruleset.Chain) { c.Rules[0].Exprs = c.Rules[0].Exprs[:1] }),
+		"order":          chain(func(c *ruleset.Chain) { c.Rules[0], c.Rules[1] = c.Rules[1], c.Rules[0] }),
+		"chain":          func(tb *ruleset.Table) { tb.Chains = tb.Chains[:1] },
+		"set name":       set(func(s *ruleset.Set) { s.Name = "v" }),
+		"set flags":      set(func(s *ruleset.Set) { s.Flags |= ruleset.SetInterval }),
+		"key length":     set(func(s *ruleset.Set) { s.KeyLen = 8 }),
+		"data length":    set(func(s *ruleset.Set) { s.DataLen = 8 }),
+		"set timeout":    set(func(s *ruleset.Set) { s.Timeout = 1 }),
+		"fields":         set(func(s *ruleset.Set) { s.Fields[0] = 2 }),
+		"set's limit":    set(func(s *ruleset.Set) { s.Exprs[0].Name = "limit" }),
+		"its rate":       set(func(s *ruleset.Set) { s.Exprs[0].Data = []byte{1} }),
+		"not read":       set(func(s *ruleset.Set) { s.NotRead = true }),
+		"fewer":          set(func(s *ruleset.Set) { s.Elements = s.Elements[:1] }),
+		"order of them":  set(func(s *ruleset.Set) { s.Elements[0], s.Elements[1] = s.Elements[1], s.Elements[0] }),
+		"key":            elem(func(e *ruleset.Element) { e.Key[3] = 0 }),
+		"key's end":      elem(func(e *ruleset.Element) { e.KeyEnd = []byte{1, 2, 3, 4} }),
+		"empty end":      elem(func(e *ruleset.Element) { e.KeyEnd = []byte{} }),
+		"data":           elem(func(e *ruleset.Element) { e.Data[0] = 0 }),
+		"verdict":        elem(func(e *ruleset.Element) { e.Verdict = &ruleset.Verdict{Code: 1} }),
+		"verdict's kind": elem(func(e *ruleset.Element) { e.Verdict = &ruleset.Verdict{Code: 2} }),
+		"its chain":      elem(func(e *ruleset.Element) { e.Verdict = &ruleset.Verdict{Code: 1, Chain: "c"} }),
+		"another chain":  elem(func(e *ruleset.Element) { e.Verdict = &ruleset.Verdict{Code: 1, Chain: "f"} }),
+		"flags":          elem(func(e *ruleset.Element) { e.Flags = 2 }),
+		"timeout":        elem(func(e *ruleset.Element) { e.Timeout = 1 }),
+		"opaque":         elem(func(e *ruleset.Element) { e.Opaque = true }),
+		"object":         elem(func(e *ruleset.Element) { e.Object = "o" }),
 	} {
 		tb := fresh()
 		change(tb)
-		if text(tb, opt) == base {
-			t.Errorf("%s makes no other text", name)
+		got := text(tb, opt)
+		if as, known := seen[got]; known {
+			t.Errorf("%s makes the same text as %s", name, as)
 		}
+		seen[got] = name
 	}
 	for i, o := range []Options{{"t", 2, 2, []string{"a"}, 3}, {"t", 1, 3, []string{"a"}, 3}, {"t", 1, 2, []string{"b"}, 3}, {"t", 1, 2, nil, 3}, {"t", 1, 2, []string{"a"}, 4}} {
 		if text(fresh(), o) == base {
@@ -100,6 +109,14 @@ func TestTextTellsChangesApart(t *testing.T) {
 
 // Every field of an expression is in the text.
 func TestTextHoldsAllOfAnExpression(t *testing.T) {
+	jump := func(code int32, chain string) string {
+		var w textWriter
+		w.op(&op{verdict: &ruleset.Verdict{Code: code, Chain: chain}})
+		return string(w)
+	}
+	if jump(1, "a") == jump(1, "b") || jump(1, "a") == jump(2, "a") {
+		t.Error("where a rule goes to is not in the text")
+	}
 	var w textWriter
 	w.op(&op{})
 	for i := range reflect.TypeFor[op]().NumField() {

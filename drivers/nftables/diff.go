@@ -171,38 +171,60 @@ func (d *delta) empty() bool {
 	return !d.rebuild && !d.left && len(d.addSets)+len(d.delSets)+len(d.addChains)+len(d.delChains)+len(d.rules)+len(d.elements) == 0
 }
 
+// same reports whether two tables are the same but for what is left of an
+// interrupted change.
+func (d *delta) same() bool {
+	x := *d
+	x.left = false
+	return x.empty()
+}
+
 // batch writes the change as one transaction. References arrive before what
 // refers to them and leave after.
 func (d *delta) batch() *kernel.Batch {
 	b := &kernel.Batch{}
-	const fam = ruleset.FamilyInet
 	if d.have != nil && (d.want == nil || d.rebuild) {
-		b.DelTable(fam, d.have.Name)
+		b.DelTable(ruleset.FamilyInet, d.have.Name)
 	}
-	if d.want == nil {
-		return b
+	switch {
+	case d.want == nil:
+	case d.have == nil || d.rebuild:
+		d.writeTable(b)
+		if d.rebuild {
+			hold{all: true}.put(b, d.want.Name, d.want)
+		}
+	default:
+		d.write(b)
 	}
+	return b
+}
+
+// writeTable makes the table that is wanted from nothing.
+func (d *delta) writeTable(b *kernel.Batch) {
+	const fam = ruleset.FamilyInet
 	name := d.want.Name
-	if d.have == nil || d.rebuild {
-		b.AddTable(fam, name, d.want.Flags, nil)
-		b.Reserve(d.want.Sets)
-		for i := range d.want.Sets {
-			b.AddSet(fam, name, &d.want.Sets[i])
-		}
-		for i := range d.want.Chains {
-			b.AddChain(fam, name, &d.want.Chains[i])
-		}
-		// Rules come before elements: for each rule that looks a map up the kernel walks
-		// along all elements that the map has by then, which took as long as adding them.
-		addRules(b, name, d.want.Chains)
-		for i := range d.want.Sets {
+	b.AddTable(fam, name, d.want.Flags, nil)
+	b.Reserve(d.want.Sets)
+	for i := range d.want.Sets {
+		b.AddSet(fam, name, &d.want.Sets[i])
+	}
+	for i := range d.want.Chains {
+		b.AddChain(fam, name, &d.want.Chains[i])
+	}
+	// Rules come before elements: for each rule that looks a map up the kernel walks
+	// along all elements that the map has by then, which took as long as adding them.
+	addRules(b, name, d.want.Chains)
+	for i := range d.want.Sets {
+		if !isHold(d.want.Sets[i].Name) {
 			b.AddElements(fam, name, d.want.Sets[i].Name, d.want.Sets[i].Elements)
 		}
-		if d.rebuild {
-			hold{all: true}.put(b, name, d.have)
-		}
-		return b
 	}
+}
+
+// write changes the table in place.
+func (d *delta) write(b *kernel.Batch) {
+	const fam = ruleset.FamilyInet
+	name := d.want.Name
 	for _, s := range d.addSets {
 		b.AddSet(fam, name, s)
 	}
@@ -227,7 +249,6 @@ func (d *delta) batch() *kernel.Batch {
 	for _, s := range d.delSets {
 		b.DelSet(fam, name, s.Name)
 	}
-	return b
 }
 
 func addRules(b *kernel.Batch, table string, chains []ruleset.Chain) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -96,12 +97,52 @@ func (d *Driver) Read(ctx context.Context) (driver.State, error) {
 	return d.read(ctx, c)
 }
 
+// halfWait is how often and how long read waits for a switch that expires in this
+// moment: its elements have one time, and go within a tick of each other.
+const (
+	halfTries = 50
+	halfWait  = 10 * time.Millisecond
+)
+
 func (d *Driver) read(ctx context.Context, c *kernel.Conn) (*State, error) {
+	for try := 0; ; try++ {
+		s, err := d.readOnce(ctx, c)
+		if !errors.Is(err, errHalf) {
+			return s, err
+		}
+		if try == halfTries {
+			return nil, fmt.Errorf("cannot read nf_tables of %s: %w, and does not: delete set %q of the table by hand", d.where(), err, render.TrialSwitch)
+		}
+		time.Sleep(halfWait)
+	}
+}
+
+func (d *Driver) readOnce(ctx context.Context, c *kernel.Conn) (*State, error) {
 	rs, err := c.Read(ctx, d.ours)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read nf_tables of %s: %w", d.where(), err)
 	}
-	return &State{Site: d.site, Ruleset: rs}, nil
+	st := &State{Site: d.site, Ruleset: rs}
+	t := st.Table()
+	if t == nil || !onTrial(t) {
+		return st, nil
+	}
+	// Packets go by one of two states. Should the table be neither as a trial has it, it
+	// is decoded as it is, and a change makes it what it has to be.
+	x, err := readTrial(t)
+	if errors.Is(err, errHalf) {
+		return nil, err
+	}
+	if err != nil {
+		return st, nil
+	}
+	now := x.old
+	if x.left > 0 {
+		now = x.new
+	}
+	st = st.with(now)
+	st.trial = x
+	return st, nil
 }
 
 func stateOf(s driver.State) (*State, error) {
@@ -205,11 +246,7 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 // Apply makes the change in one transaction. If somebody else changed the
 // namespace meanwhile and nothing that matters to us moved, it tries again.
 func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
-	from, err := stateOf(ch.From)
-	if err != nil {
-		return err
-	}
-	to, err := stateOf(ch.To)
+	from, to, err := d.ends(ch)
 	if err != nil {
 		return err
 	}
@@ -218,6 +255,9 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 		return err
 	}
 	defer c.Close()
+	if from, err = d.tidied(ctx, c, from); err != nil {
+		return err
+	}
 	dl := compare(from.Table(), to.Table())
 	if dl.empty() {
 		return nil
@@ -245,7 +285,6 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 const commitTries = 5
 
 func (d *Driver) commit(ctx context.Context, c *kernel.Conn, from *State, dl *delta) error {
-	gen := from.Ruleset.Generation
 	batch := dl.batch()
 	if batch.Messages() == 0 {
 		return nil // only the end of an interrupted change is left to do
@@ -253,26 +292,7 @@ func (d *Driver) commit(ctx context.Context, c *kernel.Conn, from *State, dl *de
 	if room := c.Room(batch.Len()); batch.Len() > room {
 		return d.commitParts(ctx, c, from, dl, room)
 	}
-	for range commitTries {
-		err := c.Commit(ctx, batch, gen)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, kernel.ErrUncertain):
-			return fmt.Errorf("cannot tell whether the change of %s was made: %w", d.where(), err)
-		case !errors.Is(err, kernel.ErrGenerationMoved):
-			return fmt.Errorf("%w: cannot change %s: %w", driver.ErrRefused, d.where(), err)
-		}
-		now, err := d.read(ctx, c)
-		if err != nil {
-			return fmt.Errorf("%w: %w", driver.ErrRefused, err)
-		}
-		if now.Fingerprint() != from.Fingerprint() {
-			return fmt.Errorf("%w: others wrote to nf_tables of %s between plan and apply", driver.ErrMoved, d.where())
-		}
-		gen = now.Ruleset.Generation
-	}
-	return fmt.Errorf("%w: nf_tables of %s did not hold still for one transaction in %d tries", driver.ErrMoved, d.where(), commitTries)
+	return d.commitWhole(ctx, c, from, batch)
 }
 
 func (d *Driver) clearMarks(ctx context.Context, c *kernel.Conn) error {
@@ -297,14 +317,19 @@ func (d *Driver) settle(ctx context.Context, c *kernel.Conn, to *State, concerns
 
 // release ends the hold, first of all for packets that ask whether there is one.
 func (d *Driver) release(ctx context.Context, c *kernel.Conn, table string) error {
+	return d.releaseAs(ctx, c, table, "")
+}
+
+// releaseAs is release for sets whose names begin with a prefix.
+func (d *Driver) releaseAs(ctx context.Context, c *kernel.Conn, table, prefix string) error {
 	counts, err := c.Counts(ctx, ruleset.FamilyInet, table)
 	if err != nil {
 		return fmt.Errorf("cannot tell which flows of %s are held: %w", d.where(), err)
 	}
 	b := &kernel.Batch{}
 	for _, set := range []string{setHold, setHoldAll, setMoved4, setMoved6} {
-		if n := counts[set]; !n.Known || n.Elements > 0 {
-			b.FlushSet(ruleset.FamilyInet, table, set)
+		if n := counts[prefix+set]; !n.Known || n.Elements > 0 {
+			b.FlushSet(ruleset.FamilyInet, table, prefix+set)
 		}
 	}
 	if b.Messages() == 0 {

@@ -50,6 +50,9 @@ func (d *Driver) Mover(ctx context.Context, now, rendered driver.State) (driver.
 	if err != nil {
 		return nil, err
 	}
+	if n.trial != nil {
+		return nil, fmt.Errorf("%w: a change of %s is on trial, or was: single addresses have to wait", driver.ErrRefused, d.where())
+	}
 	t := n.Table()
 	if t == nil || r.words == nil {
 		return nil, fmt.Errorf("%w: there is no table of ours in %s whose words are known", driver.ErrRefused, d.where())

@@ -18,6 +18,9 @@ type State struct {
 	Own packet.Addrs
 	// words are those of a rendered state.
 	words *render.Words
+	// trial is what the kernel holds besides while a change is on trial, or until somebody
+	// has tidied up after one. Ruleset has the state that is in force.
+	trial *trial
 }
 
 // Table finds our table; nil if there is none.

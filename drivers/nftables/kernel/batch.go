@@ -113,8 +113,17 @@ func (o batchOp) String() string {
 // (the methods of expr.Any are unexported), so rules do not go through it.
 // Handle and Text are not looked at.
 func (b *Batch) AddRule(family ruleset.Family, table, chain string, r *ruleset.Rule) {
-	op := batchOp{verb: "add a rule to chain", name: chain, family: family, table: table}
-	at := b.begin(op, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND)
+	b.rule(batchOp{verb: "add a rule to chain", name: chain, family: family, table: table}, unix.NLM_F_APPEND, r)
+}
+
+// InsertRule puts a rule in front of all others of a chain.
+func (b *Batch) InsertRule(family ruleset.Family, table, chain string, r *ruleset.Rule) {
+	b.rule(batchOp{verb: "insert a rule into chain", name: chain, family: family, table: table}, 0, r)
+}
+
+func (b *Batch) rule(op batchOp, flags uint16, r *ruleset.Rule) {
+	table, chain := op.table, op.name
+	at := b.begin(op, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|flags)
 	b.buf = appendString(b.buf, unix.NFTA_RULE_TABLE, table)
 	b.buf = appendString(b.buf, unix.NFTA_RULE_CHAIN, chain)
 	var list int

@@ -28,6 +28,9 @@ type applyOptions struct {
 	reason string
 	points []string
 	format string
+	// confirm is how long the change stays on trial; negative is what the site says.
+	confirm time.Duration
+	auto    bool
 }
 
 func (a *app) applyCmd() *cobra.Command {
@@ -36,7 +39,12 @@ func (a *app) applyCmd() *cobra.Command {
 		Use:   "apply [PLAN.json]",
 		Short: "make the devices enforce the policy, proved before and after",
 		Long: `Plan, prove, change the devices, read them back and prove again. If a device then
-does not hold what was meant, its previous state is put back.
+does not hold what was meant, the previous state is put back on all of them.
+
+Where a device can hold a change on trial, it goes back to what it held before by
+itself unless the change is confirmed in time: with an answer here, by "bulkhead
+confirm", or by --auto-confirm. That needs no controller and no way to the device, so
+that a change which locks its operator out undoes itself.
 
 With a file that "plan -o json --out FILE" wrote, apply does exactly that plan and
 refuses if policy, inventory or a device has moved since.`,
@@ -54,6 +62,9 @@ refuses if policy, inventory or a device has moved since.`,
 	f.StringSliceVar(&o.accept, "accept", nil, "accept a brake by its name")
 	f.StringVar(&o.reason, "reason", "", "why; wanted with --accept")
 	f.StringSliceVar(&o.points, "point", nil, "only these points (and those that share their device)")
+	f.BoolVar(&o.auto, "auto-confirm", false, "confirm as soon as everything is proved")
+	f.DurationVar(&o.confirm, "confirm-timeout", -1, "how long the change waits to be confirmed; 0 makes it for good at once (default: the site's confirm_timeout)")
+	f.Lookup("confirm-timeout").DefValue = "" // -1 is nobody's business
 	outputFlag(cmd, &o.format, "text", "json")
 	return cmd
 }
@@ -61,6 +72,9 @@ refuses if policy, inventory or a device has moved since.`,
 func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 	if len(o.accept) > 0 && strings.TrimSpace(o.reason) == "" {
 		return fmt.Errorf("--accept needs --reason: say why, so that others can read it later")
+	}
+	if o.confirm > 0 && o.confirm < minConfirm {
+		return fmt.Errorf("--confirm-timeout %s: too short to read a device back and prove it; at least %s, or 0 for no trial", o.confirm, minConfirm)
 	}
 	s, err := a.loaded(ctx, true)
 	if err != nil {
@@ -72,6 +86,9 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 		return err
 	}
 	defer st.Close()
+	if err := a.noTrial(ctx, st, s); err != nil {
+		return err
+	}
 	enforced, err := st.Enforced()
 	if err != nil {
 		return err
@@ -111,34 +128,54 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 	return a.carryOut(ctx, st, r, s, o)
 }
 
+// minConfirm is the shortest trial that an operator can make use of.
+const minConfirm = 5 * time.Second
+
 // carryOut applies the jobs, and writes down before and after what is done, by whom
 // and why.
 func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result, s *reconcile.Site, o applyOptions) error {
-	enforced, err := st.Enforced()
-	if err != nil {
-		return err
-	}
 	record, err := a.record(st, r.Plan, s, o)
 	if err != nil {
 		return fmt.Errorf("%w; nothing was written to any device", err)
 	}
-	done, runErr := apply.RunJournaled(ctx, st, record, r.Jobs, func(format string, args ...any) {
-		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf(format, args...)))
-	})
+	x := a.executor()
+	x.Timeout = o.confirm
+	if o.confirm < 0 {
+		x.Timeout = s.Config.Settings.ConfirmTimeout
+	}
+	done, runErr := x.RunJournaled(ctx, st, record, r.Jobs, o.auto)
 	if done.Apply.ID == "" { // it never began
 		return runErr
 	}
 	outcomes, storeErr := done.Outcomes, done.Store
-	for _, out := range outcomes {
-		for _, p := range out.Points {
-			// A point that only observes has not enforced: it still has to learn.
-			if out.Applied && enforces(r.Plan, p) {
-				enforced[p] = true
-			}
+	waits := runErr == nil && slices.ContainsFunc(outcomes, func(o apply.Outcome) bool { return !o.Until.IsZero() })
+	if waits && !o.yes {
+		// The devices stay on trial while somebody is asked: who was locked out cannot
+		// answer.
+		a.sayProofs(outcomes)
+		yes := a.ask(ctx, fmt.Sprintf("Apply %s is on trial until %s. Does everything work as it should, and is it to stay?", done.Apply.ID, done.Apply.Deadline.Local().Format(time.TimeOnly)))
+		if done.Apply, err = a.endTrial(context.WithoutCancel(ctx), st, s, done.Apply.ID, yes == nil); err != nil {
+			return withCode(exitPartial, err)
 		}
+		if yes != nil {
+			fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
+			return withCode(exitRefused, fmt.Errorf("the previous state was put back: nobody confirmed the change"))
+		}
+		for i := range outcomes {
+			outcomes[i].Until = time.Time{}
+		}
+		waits = false
 	}
-	storeErr = oneLine(errors.Join(storeErr, st.SetEnforced(enforced)))
-	fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
+	if !waits {
+		storeErr = oneLine(errors.Join(storeErr, noteEnforced(st, r.Plan, outcomes)))
+	}
+	switch {
+	case waits:
+		fmt.Fprintf(a.err, "apply %s: on trial until %s (%s): `bulkhead confirm` makes it permanent, `bulkhead rollback` takes it back, and so does time\n",
+			done.Apply.ID, done.Apply.Deadline.Local().Format(time.TimeOnly), time.Until(done.Apply.Deadline).Round(time.Second))
+	default:
+		fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
+	}
 	if err := a.said(o.format, r.Plan, outcomes); err != nil {
 		return err
 	}
@@ -148,6 +185,23 @@ func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result
 		}
 		return applyExit(r.Jobs, outcomes, runErr)
 	}
+	if o.yes {
+		a.sayProofs(outcomes)
+	}
+	if storeErr != nil {
+		return fmt.Errorf("everything was applied and proved, but %w: the history is not complete, and a point that loses its rules may be taken for a new one", storeErr)
+	}
+	return nil
+}
+
+// executor says what it does on the standard error.
+func (a *app) executor() *apply.Executor {
+	return &apply.Executor{Now: a.now, Say: func(format string, args ...any) {
+		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf(format, args...)))
+	}}
+}
+
+func (a *app) sayProofs(outcomes []apply.Outcome) {
 	for _, out := range outcomes {
 		for _, p := range out.Proof {
 			if left := observingIn(p.Findings); left > 0 {
@@ -157,10 +211,23 @@ func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result
 			fmt.Fprintf(a.err, "point %s: proved (%d situations, %d pairs of address sets)\n", p.Point, p.Situations, p.Pairs)
 		}
 	}
-	if storeErr != nil {
-		return fmt.Errorf("everything was applied and proved, but %w: the history is not complete, and a point that loses its rules may be taken for a new one", storeErr)
+}
+
+// noteEnforced writes down which points enforce now. A point that only observes has
+// not enforced: it still has to learn.
+func noteEnforced(st *store.Store, p *plan.Plan, outcomes []apply.Outcome) error {
+	enforced, err := st.Enforced()
+	if err != nil {
+		return err
 	}
-	return nil
+	for _, out := range outcomes {
+		for _, name := range out.Points {
+			if out.Applied && enforces(p, name) {
+				enforced[name] = true
+			}
+		}
+	}
+	return st.SetEnforced(enforced)
 }
 
 // record stores what an apply is made from, and says who wants it and why.
@@ -227,7 +294,7 @@ func applyExit(jobs []apply.Job, outcomes []apply.Outcome, runErr error) error {
 			changed = true
 			left = append(left, fmt.Sprintf("%s is changed", jobs[i].Device))
 		case outcomes[i].Undone:
-			left = append(left, fmt.Sprintf("%s is as it was", jobs[i].Device))
+			left = append(left, fmt.Sprintf("%s is as it was before", jobs[i].Device))
 		default:
 			left = append(left, fmt.Sprintf("%s was not changed", jobs[i].Device))
 		}

@@ -19,6 +19,7 @@ import (
 type past struct {
 	store.Apply
 	Unfinished bool     `json:"unfinished"`
+	Waits      bool     `json:"onTrial"` // to be confirmed
 	Points     []string `json:"points"`
 }
 
@@ -86,7 +87,7 @@ one whose controller died as unfinished.`,
 				if err != nil {
 					return err
 				}
-				rows = append(rows, asPast(j, busy))
+				rows = append(rows, asPast(j, busy, a.now()))
 			}
 			return a.printHistory(rows, format)
 		},
@@ -96,8 +97,10 @@ one whose controller died as unfinished.`,
 	return cmd
 }
 
-func asPast(j store.Journal, busy bool) past {
-	p := past{Apply: j.Apply, Unfinished: j.Apply.State == store.Running && !busy, Points: []string{}}
+func asPast(j store.Journal, busy bool, now time.Time) past {
+	p := past{Apply: j.Apply, Points: []string{}}
+	p.Waits = j.Apply.State == store.Running && now.Before(j.Apply.Deadline)
+	p.Unfinished = j.Apply.State == store.Running && !busy && !p.Waits
 	for _, c := range j.Changes {
 		p.Points = append(p.Points, c.Point)
 	}
@@ -106,7 +109,10 @@ func asPast(j store.Journal, busy bool) past {
 }
 
 func (p *past) state() string {
-	if p.Unfinished {
+	switch {
+	case p.Waits:
+		return "on trial"
+	case p.Unfinished:
 		return "unfinished"
 	}
 	return string(p.State)
@@ -139,7 +145,7 @@ func (a *app) historyOf(st *store.Store, id string, busy bool, format string) er
 	if err != nil {
 		return err
 	}
-	out := pastWhole{past: asPast(j, busy), Changes: []pastChange{}, Steps: notNil(j.Steps)}
+	out := pastWhole{past: asPast(j, busy, a.now()), Changes: []pastChange{}, Steps: notNil(j.Steps)}
 	for _, c := range j.Changes {
 		prev, err := apply.ReadRecord(c.Previous)
 		if err != nil {
@@ -177,6 +183,9 @@ func (a *app) printPast(p *pastWhole) error {
 		line("accepted", x.Brake+": "+x.Reason)
 	}
 	line("started", p.Started.Format(time.RFC3339))
+	if p.Waits {
+		line("goes back", p.Deadline.Format(time.RFC3339)+", unless it is confirmed")
+	}
 	if !p.Finished.IsZero() {
 		line("finished", p.Finished.Format(time.RFC3339))
 	}

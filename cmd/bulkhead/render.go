@@ -90,6 +90,9 @@ func (a *app) remove(ctx context.Context, point string, yes bool) error {
 		return err
 	}
 	defer st.Close()
+	if err := a.noTrial(ctx, st, s); err != nil {
+		return err
+	}
 	ch, err := s.Removal(ctx, d, point)
 	if err != nil {
 		return err

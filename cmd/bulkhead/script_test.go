@@ -32,6 +32,9 @@ func TestMain(m *testing.M) {
 				open := kinds[i].Open
 				kinds[i].Open = func(site string, points []config.Point) (driver.Driver, error) {
 					d, err := open(site, points)
+					if t, ok := d.(driver.Trier); ok && os.Getenv("BULKHEAD_WRITE") == "die on trial" {
+						return &faultyTrier{faulty{d}, t}, err
+					}
 					return &faulty{d}, err
 				}
 			}
@@ -42,6 +45,18 @@ func TestMain(m *testing.M) {
 
 // faulty is a device that something happens at while it is written to.
 type faulty struct{ driver.Driver }
+
+// faultyTrier is one that can hold changes on trial.
+type faultyTrier struct {
+	faulty
+	driver.Trier
+}
+
+func (f *faultyTrier) Try(ctx context.Context, c *driver.Change, timeout time.Duration) error {
+	err := f.Trier.Try(ctx, c, timeout)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	return err
+}
 
 func (f *faulty) Apply(ctx context.Context, c *driver.Change) error {
 	what := os.Getenv("BULKHEAD_WRITE")

@@ -103,6 +103,11 @@ func (a *app) nameUnfinished(open []store.Journal) {
 		for _, c := range j.Changes {
 			points = append(points, c.Point)
 		}
+		if left := j.Apply.Deadline.Sub(a.now()); !j.Apply.Deadline.IsZero() && left > 0 {
+			fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf("apply %s of %s (%s on %s) is on trial for another %s: confirm it (bulkhead confirm), take it back (bulkhead rollback) or wait",
+				j.Apply.ID, j.Apply.Started.Format(time.RFC3339), j.Apply.Who, j.Apply.From, left.Round(time.Second))))
+			continue
+		}
 		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf("apply %s of %s (%s on %s) was never finished: its controller ended before it could tell what became of %s; the next apply looks and says it in the history",
 			j.Apply.ID, j.Apply.Started.Format(time.RFC3339), j.Apply.Who, j.Apply.From, strings.Join(points, ", "))))
 	}

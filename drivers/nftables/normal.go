@@ -105,7 +105,8 @@ func sameHook(a, b *ruleset.Chain) bool {
 }
 
 // fingerprint digests what a table means: chains with their rules, and the
-// elements of configured sets. What rules write and what counts is left out.
+// elements of configured sets. What rules write, what counts, and which flows are
+// held for the moment is left out.
 func fingerprint(rs *ruleset.Ruleset) string {
 	h := sha256.New()
 	tables := slices.Clone(rs.Tables)
@@ -142,7 +143,7 @@ func hashTable(h hash.Hash, t *ruleset.Table) {
 	for i := range sets {
 		s := &sets[i]
 		fmt.Fprintf(h, "\nset %q %d %d %d", s.Name, s.Flags, s.KeyLen, s.DataLen)
-		if s.Dynamic() || isWindow(s.Name) {
+		if s.Dynamic() || isWindow(s.Name) || isHold(s.Name) {
 			continue
 		}
 		elems := slices.Clone(s.Elements)

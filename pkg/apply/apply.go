@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -35,9 +36,12 @@ type Outcome struct {
 	Undone  bool     `json:"undone"`
 	// Unknown is set where a change failed and the previous state could not be put
 	// back: the device may hold the old state, the new one, or a part of it.
-	Unknown bool           `json:"unknown"`
-	Proof   []prove.Result `json:"proof"`
-	Error   string         `json:"error,omitempty"`
+	Unknown bool `json:"unknown"`
+	// Until is when the device goes back by itself unless the change is confirmed; zero
+	// where it is not on trial, or confirmed.
+	Until time.Time      `json:"until,omitzero"`
+	Proof []prove.Result `json:"proof"`
+	Error string         `json:"error,omitempty"`
 }
 
 // ErrNotProved says that a device did not hold what was meant after an apply.
@@ -46,71 +50,11 @@ var ErrNotProved = errors.New("the device does not enforce what policy says")
 // Progress hears what is being done, one line at a time.
 type Progress func(format string, args ...any)
 
-// Run carries the jobs out one after the other and stops at the first failure.
-// The error is that failure; outcomes tell what was done before it.
-func Run(ctx context.Context, jobs []Job, say Progress) ([]Outcome, error) {
-	return run(ctx, jobs, nil, say)
-}
-
 // log hears of each job before its device is written to, and after. An error of
-// before leaves the device alone.
+// before leaves the device alone. It may be called by several goroutines.
 type log interface {
 	before(*Job) error
 	after(*Job, *Outcome)
-}
-
-func run(ctx context.Context, jobs []Job, l log, say Progress) ([]Outcome, error) {
-	var out []Outcome
-	for i := range jobs {
-		o, err := one(ctx, &jobs[i], l, say)
-		if err != nil {
-			o.Error = err.Error()
-		}
-		out = append(out, o)
-		if l != nil {
-			l.after(&jobs[i], &o)
-		}
-		if err != nil {
-			return out, fmt.Errorf("device %s: %w", jobs[i].Device, err)
-		}
-	}
-	return out, nil
-}
-
-func one(ctx context.Context, j *Job, l log, say Progress) (Outcome, error) {
-	o := Outcome{Device: j.Device, Points: []string{}, Proof: []prove.Result{}}
-	for _, p := range j.Points {
-		o.Points = append(o.Points, p.Name)
-	}
-	if err := ctx.Err(); err != nil {
-		return o, fmt.Errorf("%w before anything was written to it", err)
-	}
-	if l != nil {
-		if err := l.before(j); err != nil {
-			return o, err
-		}
-	}
-	say("changing %s, native operations: %d", j.Device, len(j.Change.Ops))
-	if err := j.Driver.Apply(ctx, j.Change); err != nil {
-		if errors.Is(err, driver.ErrRefused) || errors.Is(err, driver.ErrMoved) {
-			return o, err // the contract: nothing was done
-		}
-		// What the device holds now is not known: put back what it held.
-		return o, undo(ctx, j, &o, err, say)
-	}
-	o.Applied = true
-	say("reading %s back and proving it", j.Device)
-	proof, err := Verify(ctx, j.Driver, j.Matrix, j.Points, j.Proofs)
-	o.Proof = proof
-	if err != nil {
-		return o, undo(ctx, j, &o, err, say)
-	}
-	for i := range proof {
-		if !proof[i].Proved {
-			return o, undo(ctx, j, &o, NotProved(&proof[i]), say)
-		}
-	}
-	return o, nil
 }
 
 // NotProved makes an error of a failed proof: the first packet, or the first
@@ -127,19 +71,13 @@ func NotProved(r *prove.Result) error {
 	return nil
 }
 
-// undo puts back what the device held before. The cause stays the error.
-func undo(ctx context.Context, j *Job, o *Outcome, cause error, say Progress) error {
-	say("putting the previous state of %s back", j.Device)
-	// An operator who gives up must not leave half a change behind.
-	if err := putBack(context.WithoutCancel(ctx), j); err != nil {
-		o.Unknown = true
-		return fmt.Errorf("%w; and the previous state could not be put back: %w", cause, err)
+// putBack makes a device hold what it held before the job.
+func putBack(ctx context.Context, j *Job, trial bool) error {
+	if t, ok := j.Driver.(driver.Trier); ok && trial {
+		if err := t.Undo(ctx); err != nil {
+			return err
+		}
 	}
-	o.Applied, o.Undone = false, true
-	return fmt.Errorf("%w; the previous state was put back", cause)
-}
-
-func putBack(ctx context.Context, j *Job) error {
 	for range 2 {
 		now, err := j.Driver.Read(ctx)
 		if err != nil {

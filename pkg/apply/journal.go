@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/store"
@@ -82,14 +85,38 @@ func Begin(st *store.Store, a store.Apply, jobs []Job) (store.Apply, error) {
 
 // RunJournaled is Run with a journal in the store: what every device held is
 // durable before the first write to any of them. Where that fails, or the first
-// step cannot be recorded, nothing is written to a device.
-func RunJournaled(ctx context.Context, st *store.Store, a store.Apply, jobs []Job, say Progress) (Journaled, error) {
+// step cannot be recorded, nothing is written to a device. Where devices hold the
+// change on trial the apply stays unfinished, with a deadline, until it is
+// confirmed: at once if confirm is set, else by FinishTrial.
+func (e *Executor) RunJournaled(ctx context.Context, st *store.Store, a store.Apply, jobs []Job, confirm bool) (Journaled, error) {
 	a, err := Begin(st, a, jobs)
 	if err != nil {
 		return Journaled{}, err
 	}
 	l := &steps{st: st, apply: a.ID}
-	out, runErr := run(ctx, jobs, l, say)
+	x := Executor{Timeout: e.Timeout, AtOnce: e.AtOnce, Check: e.Check, Say: e.Say, Now: e.Now, log: l}
+	if tried := slices.ContainsFunc(jobs, func(j Job) bool { _, ok := j.Driver.(driver.Trier); return ok }); tried && e.Timeout > 0 {
+		// Before the first write: who finds the apply unfinished knows what it waits for.
+		if err := st.Arm(a.ID, x.now().Add(e.Timeout)); err != nil {
+			_, results := results(jobs, nil)
+			return Journaled{}, errors.Join(fmt.Errorf("%w; nothing was written to any device", err), st.FinishApply(a.ID, store.Failed, results))
+		}
+	}
+	out, runErr := x.Run(ctx, jobs)
+	until := soonest(out)
+	if runErr == nil && !until.IsZero() {
+		if err := st.Arm(a.ID, until); err != nil {
+			l.errs = append(l.errs, err)
+		}
+		if !confirm {
+			a.Deadline = until.UTC()
+			return Journaled{a, out, errors.Join(l.errs...)}, nil
+		}
+		runErr = x.Confirm(ctx, jobs, out)
+		for i := range out {
+			l.after(&jobs[i], &out[i])
+		}
+	}
 	state, results := results(jobs, out)
 	if err := st.FinishApply(a.ID, state, results); err != nil {
 		l.errs = append(l.errs, err)
@@ -99,8 +126,19 @@ func RunJournaled(ctx context.Context, st *store.Store, a store.Apply, jobs []Jo
 	return Journaled{a, out, errors.Join(l.errs...)}, runErr
 }
 
+// soonest is when the first device goes back; zero if none does.
+func soonest(out []Outcome) (at time.Time) {
+	for i := range out {
+		if u := out[i].Until; !u.IsZero() && (at.IsZero() || u.Before(at)) {
+			at = u
+		}
+	}
+	return at
+}
+
 // steps writes down where an apply stands, one step for each point of a device.
 type steps struct {
+	mu      sync.Mutex
 	st      *store.Store
 	apply   string
 	touched bool
@@ -108,6 +146,8 @@ type steps struct {
 }
 
 func (l *steps) before(j *Job) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, p := range j.Points {
 		err := l.st.Step(l.apply, p.Name, 1, "change "+j.Device, store.Running)
 		if err != nil && !l.touched {
@@ -122,6 +162,8 @@ func (l *steps) before(j *Job) error {
 }
 
 func (l *steps) after(j *Job, o *Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if !l.touched {
 		return
 	}
@@ -136,6 +178,8 @@ func outcomeState(o *Outcome) store.State {
 	switch {
 	case o.Undone:
 		return store.Undone
+	case o.Applied && o.Error == "" && !o.Until.IsZero():
+		return store.OnTrial
 	case o.Applied && o.Error == "":
 		return store.Confirmed
 	}
@@ -149,10 +193,10 @@ func results(jobs []Job, out []Outcome) (store.State, []store.PointResult) {
 	n := map[store.State]int{}
 	changed := false
 	for i := range jobs {
-		state, why := store.Failed, "it was not touched, because an earlier device failed"
-		if i < len(out) {
-			state, why = outcomeState(&out[i]), out[i].Error
-			changed = changed || state == store.Confirmed || out[i].Unknown
+		state, why := store.Failed, "it was not touched, because another device failed"
+		if k := slices.IndexFunc(out, func(o Outcome) bool { return o.Device == jobs[i].Device }); k >= 0 {
+			state, why = outcomeState(&out[k]), out[k].Error
+			changed = changed || state == store.Confirmed || out[k].Unknown
 		}
 		n[state]++
 		for _, p := range jobs[i].Points {
@@ -191,6 +235,9 @@ func Settle(st *store.Store, j store.Journal, found map[string]Found) (store.App
 			r.Error = "the controller ended before it could tell, and the point is no longer one of the site's"
 		case err1 == nil && now.Fingerprint == prev.Fingerprint:
 			r.State, r.Error = store.Undone, "the controller ended before the change; the device holds what it held before"
+			if !j.Apply.Deadline.IsZero() {
+				r.Error = "it was not confirmed in time; the device holds what it held before"
+			}
 		case err2 == nil && now.Fingerprint == next.Fingerprint && now.Proved:
 			r.State = store.Confirmed
 		case err2 == nil && now.Fingerprint == next.Fingerprint:

@@ -110,7 +110,7 @@ func TestDeviceCannotBePutBack(t *testing.T) {
 	}
 }
 
-// The second of two devices refuses: the first stays changed, and both are told.
+// The second of two devices lies: the first goes back, too, and both are told.
 func TestSecondDeviceFails(t *testing.T) {
 	b := newBench(t, files())
 	b.fakes["gw-b"].lie = without(t, "svc")
@@ -118,22 +118,27 @@ func TestSecondDeviceFails(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "device device of gw-b: ") {
 		t.Fatalf("error %v", err)
 	}
-	if len(out) != 2 || !out[0].Applied || !out[1].Undone || out[1].Error == "" {
+	if len(out) != 2 || !out[0].Undone || !out[1].Undone || out[1].Error == "" {
 		t.Errorf("%+v", out)
+	}
+	for name, f := range b.fakes {
+		if f.state.(*nftables.State).Table() != nil {
+			t.Errorf("%s still holds our table", name)
+		}
 	}
 }
 
-// An operator who gives up between two devices leaves whole devices; in the middle
-// of one, that device goes back.
+// An operator who gives up between two devices, or in the middle of one, leaves
+// every device as it was.
 func TestInterrupted(t *testing.T) {
 	b := newBench(t, files())
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	b.fakes["gw-a"].onApply = stop
 	r := b.plan(t)
-	// The fake reads without looking at the context: its change is proved and stays.
+	// The fake reads without looking at the context: its change is proved.
 	out, err := apply.Run(ctx, r.Jobs, quiet)
-	if !errors.Is(err, context.Canceled) || len(out) != 2 || !out[0].Applied || out[1].Applied || b.fakes["gw-b"].applied != 0 {
+	if !errors.Is(err, context.Canceled) || len(out) != 2 || !out[0].Undone || out[1].Applied || b.fakes["gw-b"].applied != 0 || b.fakes["gw-a"].state.(*nftables.State).Table() != nil {
 		t.Errorf("%+v %v", out, err)
 	}
 	b = newBench(t, files())

@@ -9,6 +9,7 @@ import (
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
+	"bulkhead/pkg/store"
 )
 
 // desired is what the points of a device must enforce together.
@@ -35,6 +36,43 @@ func (s *Site) encoder(kind string) func(driver.State) ([]byte, error) {
 		return nil
 	}
 	return s.kinds[i].Encode
+}
+
+// OnTrial finds the devices of an apply that waits to be confirmed, with the states
+// that its journal keeps.
+func (s *Site) OnTrial(devices []*Device, j store.Journal) ([]apply.OnTrial, error) {
+	var out []apply.OnTrial
+	for _, c := range j.Changes {
+		prev, err := apply.ReadRecord(c.Previous)
+		if err != nil {
+			return nil, err
+		}
+		next, err := apply.ReadRecord(c.Intended)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(devices, func(d *Device) bool { return d.Name == next.Device })
+		if i < 0 || slices.ContainsFunc(out, func(x apply.OnTrial) bool { return x.Name == next.Device }) {
+			continue // EndTrial says it of a device that is missing
+		}
+		d := devices[i]
+		if d.Err != nil {
+			return nil, fmt.Errorf("device %s: %w", d.Name, d.Err)
+		}
+		k := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == d.Kind })
+		if k < 0 || s.kinds[k].Decode == nil {
+			return nil, fmt.Errorf("device %s: what it held before cannot be read back: %s devices have no written form", d.Name, d.Kind)
+		}
+		x := apply.OnTrial{Name: d.Name, Driver: d.Driver}
+		if x.Previous, err = s.kinds[k].Decode(prev.State); err != nil {
+			return nil, fmt.Errorf("device %s: %w", d.Name, err)
+		}
+		if x.Meant, err = s.kinds[k].Decode(next.State); err != nil {
+			return nil, fmt.Errorf("device %s: %w", d.Name, err)
+		}
+		out = append(out, x)
+	}
+	return out, nil
 }
 
 // RemovalJob is a Removal as a job that can be journaled. Nothing is proved by it:

@@ -14,6 +14,8 @@ import (
 	"bulkhead/pkg/store"
 )
 
+var serial = &apply.Executor{AtOnce: 1}
+
 func openStore(t *testing.T) (*store.Store, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -46,7 +48,7 @@ func TestJournalComesFirst(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	done, err := apply.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, b.plan(t).Jobs, quiet)
+	done, err := serial.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, b.plan(t).Jobs, true)
 	if err != nil || done.Store != nil || seen != 1 || done.Apply.State != store.Confirmed || len(done.Apply.Results) != 2 {
 		t.Fatalf("%+v %v", done, err)
 	}
@@ -57,7 +59,7 @@ func TestJournalComesFirst(t *testing.T) {
 		d.state = b.fakes[name].state
 	}
 	before := b.fakes["gw-a"].state.(*nftables.State).OwnFingerprint()
-	if done, err = apply.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, changed.plan(t).Jobs, quiet); err != nil {
+	if done, err = serial.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, changed.plan(t).Jobs, true); err != nil {
 		t.Fatal(err)
 	}
 	j, err := st.Journal(done.Apply.ID)
@@ -92,13 +94,13 @@ func TestJournalOfFailures(t *testing.T) {
 		state store.State
 		each  []store.State
 	}{
-		{"gw-b", store.Partial, []store.State{store.Confirmed, store.Undone}},
+		{"gw-b", store.Undone, []store.State{store.Undone, store.Undone}},
 		{"gw-a", store.Undone, []store.State{store.Undone, store.Failed}},
 	} {
 		b := newBench(t, files())
 		st, _ := openStore(t)
 		b.fakes[c.liar].lie = without(t, "svc")
-		done, err := apply.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, b.plan(t).Jobs, quiet)
+		done, err := serial.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, b.plan(t).Jobs, true)
 		if err == nil || done.Store != nil || done.Apply.State != c.state {
 			t.Fatalf("%s: %+v %v", c.liar, done, err)
 		}
@@ -122,7 +124,7 @@ func TestStoreFails(t *testing.T) {
 	encode := jobs[1].Encode
 	jobs[1].Encode = func(driver.State) ([]byte, error) { return nil, context.DeadlineExceeded }
 	for _, name := range []string{"a state that cannot be written down", "a store that is closed"} {
-		done, err := apply.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, jobs, quiet)
+		done, err := serial.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, jobs, true)
 		if err == nil || !strings.Contains(err.Error(), "nothing was written to any device") || done.Apply.ID != "" {
 			t.Errorf("%s: %+v %v", name, done, err)
 		}
@@ -134,7 +136,7 @@ func TestStoreFails(t *testing.T) {
 	}
 	st, _ = openStore(t)
 	b.fakes["gw-a"].onApply = func() { _ = st.Close() }
-	done, err := apply.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, jobs, quiet)
+	done, err := serial.RunJournaled(context.Background(), st, store.Apply{Who: "eva"}, jobs, true)
 	if err != nil || done.Store == nil || len(done.Outcomes) != 2 || !done.Outcomes[0].Applied || !done.Outcomes[1].Applied {
 		t.Errorf("%+v %v", done, err)
 	}

@@ -15,6 +15,7 @@ type State string
 // The states of an apply and of its points.
 const (
 	Running   State = "running"
+	OnTrial   State = "on trial" // of a point: in force, and not confirmed yet
 	Confirmed State = "confirmed"
 	Undone    State = "undone"
 	Failed    State = "failed"
@@ -59,7 +60,7 @@ type Change struct {
 }
 
 // Step is one write to one device. Its state goes from running to confirmed,
-// failed or undone.
+// failed or undone, perhaps by way of on trial.
 type Step struct {
 	Point  string    `json:"point"`
 	Number int       `json:"number"`
@@ -155,8 +156,8 @@ func (s *Store) FinishApply(apply string, state State, results []PointResult) er
 		if err != nil {
 			return err
 		}
-		if state == Running {
-			return fmt.Errorf("apply %q cannot finish as running", apply)
+		if state == Running || state == OnTrial {
+			return fmt.Errorf("apply %q cannot finish as %s", apply, state)
 		}
 		a.State, a.Results, a.Finished = state, results, s.o.Now().UTC()
 		var points []journaled

@@ -64,13 +64,13 @@ func (d *demo) planFirst(ctx context.Context, _ *liveFlows) error {
 func (d *demo) enforce(ctx context.Context, live *liveFlows) error {
 	d.title("Apply: enforce for the first time")
 	d.say("A first enforcement is a brake: it needs a word from the operator.")
-	if _, errs, err := d.bulkhead(ctx, 3, "apply", "--yes"); err != nil {
+	if _, errs, err := d.bulkhead(ctx, 3, "apply", "--yes", "--auto-confirm"); err != nil {
 		return err
 	} else {
 		d.quote(errs, 4)
 	}
 	begin := time.Now()
-	_, errs, err := d.bulkhead(ctx, 0, "apply", "--yes", "--accept", "first-enforcement", "--reason", "the demo")
+	_, errs, err := d.bulkhead(ctx, 0, "apply", "--yes", "--auto-confirm", "--accept", "first-enforcement", "--reason", "the demo")
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (d *demo) changePolicy(ctx context.Context, live *liveFlows) error {
 
 // applyAndCompare applies what the site says now, proves it and probes it.
 func (d *demo) applyAndCompare(ctx context.Context, live *liveFlows, name string) error {
-	if _, errs, err := d.bulkhead(ctx, 0, "apply", "--yes"); err != nil {
+	if _, errs, err := d.bulkhead(ctx, 0, "apply", "--yes", "--auto-confirm"); err != nil {
 		return err
 	} else {
 		d.quote(errs, 4)
@@ -186,7 +186,7 @@ func (d *demo) moveAsset(ctx context.Context, live *liveFlows) error {
 	if err := live.mustGoOn(ctx); err != nil {
 		return err
 	}
-	if _, errs, err := d.bulkhead(ctx, 0, "apply", "--yes"); err != nil {
+	if _, errs, err := d.bulkhead(ctx, 0, "apply", "--yes", "--auto-confirm"); err != nil {
 		return err
 	} else {
 		d.quote(errs, 4)

@@ -1,0 +1,303 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/prove"
+)
+
+// Executor carries jobs out. The first job is a canary: the others begin only when
+// it is done and proved. What fails on any device takes back the change on all.
+type Executor struct {
+	// Timeout is how long a change stays on trial on devices that can hold one; 0 makes
+	// changes for good as soon as they are proved.
+	Timeout time.Duration
+	// AtOnce is how many devices are changed at the same time, after the canary; 0
+	// stands for DefaultAtOnce.
+	AtOnce int
+	// Check is asked when the canary is changed and again when all devices are: an error
+	// takes everything back. nil asks nobody.
+	Check func(ctx context.Context) error
+	// Say hears what is being done. It is called by one goroutine at a time.
+	Say Progress
+	// Now is the clock; nil stands for time.Now.
+	Now func() time.Time
+
+	log log
+	mu  sync.Mutex
+}
+
+// DefaultAtOnce bounds how many devices are changed at once: as many as an operator
+// can still watch.
+const DefaultAtOnce = 4
+
+// ErrCheck says that a check failed after a change.
+var ErrCheck = errors.New("a check failed after the change")
+
+func (e *Executor) say(format string, args ...any) {
+	if e.Say == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.Say(format, args...)
+}
+
+func (e *Executor) now() time.Time {
+	if e.Now == nil {
+		return time.Now()
+	}
+	return e.Now()
+}
+
+// Run carries the jobs out for good, one device after the other.
+func Run(ctx context.Context, jobs []Job, say Progress) ([]Outcome, error) {
+	return (&Executor{Say: say, AtOnce: 1}).Run(ctx, jobs)
+}
+
+// Run changes all devices, or leaves all as they were: it stops at the first failure
+// and takes back what it has changed. The error is that failure. There is an
+// outcome for every job that was begun, in the order of the jobs; where the error is
+// nil those with Until wait for Confirm.
+func (e *Executor) Run(ctx context.Context, jobs []Job) ([]Outcome, error) {
+	if len(jobs) == 0 {
+		return nil, nil
+	}
+	out := make([]*Outcome, len(jobs))
+	err := e.each(ctx, jobs, out, 0, 1)
+	if err == nil && len(jobs) > 1 {
+		if err = e.check(ctx); err == nil {
+			err = e.each(ctx, jobs, out, 1, len(jobs))
+		}
+	}
+	if err == nil {
+		err = e.check(ctx)
+	}
+	if err != nil {
+		err = e.takeBack(ctx, jobs, out, err)
+	}
+	var list []Outcome
+	for _, o := range out {
+		if o == nil {
+			continue
+		}
+		list = append(list, *o)
+	}
+	return list, err
+}
+
+func (e *Executor) check(ctx context.Context) error {
+	if e.Check == nil {
+		return nil
+	}
+	if err := e.Check(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrCheck, err)
+	}
+	return nil
+}
+
+// each carries jobs number from to to out, some at once, and begins none once one
+// has failed. The error is that of the first job that failed, in their order.
+func (e *Executor) each(ctx context.Context, jobs []Job, out []*Outcome, from, to int) error {
+	atOnce := e.AtOnce
+	if atOnce <= 0 {
+		atOnce = DefaultAtOnce
+	}
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		failed bool
+		errs   = make([]error, to)
+		slots  = make(chan struct{}, atOnce)
+	)
+	for i := from; i < to; i++ {
+		slots <- struct{}{}
+		mu.Lock()
+		stop := failed
+		mu.Unlock()
+		if stop {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			o, err := e.one(ctx, &jobs[i])
+			if err != nil {
+				o.Error = err.Error()
+				mu.Lock()
+				failed = true
+				mu.Unlock()
+			}
+			out[i], errs[i] = &o, err
+			e.after(&jobs[i], &o)
+		})
+	}
+	wg.Wait()
+	for i := from; i < to; i++ {
+		if errs[i] != nil {
+			return fmt.Errorf("device %s: %w", jobs[i].Device, errs[i])
+		}
+	}
+	return nil
+}
+
+// one changes one device and proves it. Where that fails after something may have
+// been written, Applied or Unknown is set, and takeBack sees to it.
+func (e *Executor) one(ctx context.Context, j *Job) (Outcome, error) {
+	o := Outcome{Device: j.Device, Points: []string{}, Proof: []prove.Result{}}
+	for _, p := range j.Points {
+		o.Points = append(o.Points, p.Name)
+	}
+	if err := ctx.Err(); err != nil {
+		return o, fmt.Errorf("%w before anything was written to it", err)
+	}
+	if e.log != nil {
+		if err := e.log.before(j); err != nil {
+			return o, err
+		}
+	}
+	if err := e.write(ctx, j, &o); err != nil {
+		// The contract of drivers: after these two nothing was done.
+		o.Unknown = !errors.Is(err, driver.ErrRefused) && !errors.Is(err, driver.ErrMoved)
+		return o, err
+	}
+	o.Applied = true
+	e.say("reading %s back and proving it", j.Device)
+	proof, err := Verify(ctx, j.Driver, j.Matrix, j.Points, j.Proofs)
+	o.Proof = proof
+	if err != nil {
+		return o, err
+	}
+	for i := range proof {
+		if !proof[i].Proved {
+			return o, NotProved(&proof[i])
+		}
+	}
+	return o, nil
+}
+
+func (e *Executor) write(ctx context.Context, j *Job, o *Outcome) error {
+	t, ok := j.Driver.(driver.Trier)
+	if !ok || e.Timeout <= 0 {
+		e.say("changing %s, native operations: %d", j.Device, len(j.Change.Ops))
+		return j.Driver.Apply(ctx, j.Change)
+	}
+	e.say("putting a change on %s on trial for %s, native operations: %d", j.Device, e.Timeout, len(j.Change.Ops))
+	// What the device counts down began no earlier than this.
+	o.Until = e.now().Add(e.Timeout)
+	return t.Try(ctx, j.Change, e.Timeout)
+}
+
+// takeBack puts back what every changed device held before. The cause stays the
+// error.
+func (e *Executor) takeBack(ctx context.Context, jobs []Job, out []*Outcome, cause error) error {
+	// An operator who gives up must not leave half a change behind.
+	ctx = context.WithoutCancel(ctx)
+	undone := false
+	for i := len(jobs) - 1; i >= 0; i-- {
+		o := out[i]
+		if o == nil || !o.Applied && !o.Unknown {
+			continue
+		}
+		e.say("putting the previous state of %s back", jobs[i].Device)
+		if err := putBack(ctx, &jobs[i], !o.Until.IsZero()); err != nil {
+			o.Unknown = true
+			err = fmt.Errorf("the previous state of %s could not be put back: %w", jobs[i].Device, err)
+			o.Error = joined(o.Error, err.Error())
+			cause = fmt.Errorf("%w; and %w", cause, err)
+		} else {
+			undone = true
+			o.Applied, o.Undone, o.Unknown, o.Until = false, true, false, time.Time{}
+			o.Error = joined(o.Error, "the previous state was put back")
+		}
+		e.after(&jobs[i], o)
+	}
+	if undone {
+		cause = fmt.Errorf("%w; the previous state was put back", cause)
+	}
+	return cause
+}
+
+func (e *Executor) after(j *Job, o *Outcome) {
+	if e.log != nil {
+		e.log.after(j, o)
+	}
+}
+
+func joined(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "; " + b
+}
+
+// Confirm makes for good what is on trial on the devices. It first looks whether all
+// of them still hold it: where one has gone back already, so do the others. After
+// that a device can still be too late; those after it go back, and the outcomes tell.
+func (e *Executor) Confirm(ctx context.Context, jobs []Job, out []Outcome) error {
+	err := e.allOnTrial(ctx, jobs, out)
+	for i := range out {
+		if err != nil || out[i].Until.IsZero() {
+			continue
+		}
+		e.say("confirming the change of %s", jobs[i].Device)
+		if err = ConfirmOne(ctx, jobs[i].Driver, jobs[i].Change.To); err != nil {
+			err = fmt.Errorf("device %s: %w", jobs[i].Device, err)
+			out[i].Unknown = !errors.Is(err, driver.ErrTooLate)
+			out[i].Error = err.Error()
+		} else {
+			out[i].Until = time.Time{}
+		}
+		e.after(&jobs[i], &out[i])
+	}
+	if err == nil {
+		return nil
+	}
+	left := make([]*Outcome, len(out))
+	for i := range out {
+		if !out[i].Until.IsZero() {
+			left[i] = &out[i]
+		}
+	}
+	return e.takeBack(ctx, jobs, left, err)
+}
+
+func (e *Executor) allOnTrial(ctx context.Context, jobs []Job, out []Outcome) error {
+	for i := range out {
+		if out[i].Until.IsZero() {
+			continue
+		}
+		now, err := jobs[i].Driver.Read(ctx)
+		if err != nil {
+			return fmt.Errorf("device %s: %w", jobs[i].Device, err)
+		}
+		if t := jobs[i].Driver.(driver.Trier).Trial(now); t == nil || t.Left <= 0 {
+			return fmt.Errorf("device %s: %w", jobs[i].Device, driver.ErrTooLate)
+		}
+	}
+	return nil
+}
+
+// ConfirmOne confirms what is on trial on a device, and looks whether it holds that.
+func ConfirmOne(ctx context.Context, d driver.Driver, meant driver.State) error {
+	t, ok := d.(driver.Trier)
+	if !ok {
+		return fmt.Errorf("%w: the device holds nothing on trial", driver.ErrTooLate)
+	}
+	if err := t.Confirm(ctx, meant); err != nil {
+		return err
+	}
+	now, err := d.Read(ctx)
+	if err != nil {
+		return err
+	}
+	rest, err := d.Diff(now, meant)
+	if err != nil || rest.Empty() {
+		return err
+	}
+	return fmt.Errorf("it was confirmed and differs in %d objects, the first is %s", len(rest.Ops), rest.Ops[0].Object)
+}

@@ -14,12 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/pkg/apply"
+	"bulkhead/pkg/controller"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/plan"
-	"bulkhead/pkg/policy"
 	"bulkhead/pkg/reconcile"
-	"bulkhead/pkg/store"
 )
 
 type applyOptions struct {
@@ -31,6 +30,9 @@ type applyOptions struct {
 	// confirm is how long the change stays on trial; negative is what the site says.
 	confirm time.Duration
 	auto    bool
+	// file is a saved plan that alone may be applied; "" is none.
+	file    string
+	rollsTo string // the apply that is gone back to
 }
 
 func (a *app) applyCmd() *cobra.Command {
@@ -57,6 +59,12 @@ refuses if policy, inventory or a device has moved since.`,
 			return a.apply(cmd.Context(), file, o)
 		},
 	}
+	applyFlags(cmd, &o)
+	return cmd
+}
+
+// applyFlags are those of every command that changes devices by a plan.
+func applyFlags(cmd *cobra.Command, o *applyOptions) {
 	f := cmd.Flags()
 	f.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	f.StringSliceVar(&o.accept, "accept", nil, "accept a brake by its name")
@@ -66,15 +74,21 @@ refuses if policy, inventory or a device has moved since.`,
 	f.DurationVar(&o.confirm, "confirm-timeout", -1, "how long the change waits to be confirmed; 0 makes it for good at once (default: the site's confirm_timeout)")
 	f.Lookup("confirm-timeout").DefValue = "" // -1 is nobody's business
 	outputFlag(cmd, &o.format, "text", "json")
-	return cmd
 }
 
-func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
+func (o *applyOptions) check() error {
 	if len(o.accept) > 0 && strings.TrimSpace(o.reason) == "" {
 		return fmt.Errorf("--accept needs --reason: say why, so that others can read it later")
 	}
 	if o.confirm > 0 && o.confirm < minConfirm {
 		return fmt.Errorf("--confirm-timeout %s: too short to read a device back and prove it; at least %s, or 0 for no trial", o.confirm, minConfirm)
+	}
+	return nil
+}
+
+func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
+	if err := o.check(); err != nil {
+		return err
 	}
 	s, err := a.loaded(ctx, true)
 	if err != nil {
@@ -86,46 +100,58 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 		return err
 	}
 	defer st.Close()
-	if err := a.noTrial(ctx, st, s); err != nil {
+	c := a.controller(st)
+	if err := onTrial(c.NoTrial(ctx, s)); err != nil {
 		return err
 	}
-	enforced, err := st.Enforced()
-	if err != nil {
+	o.file = file
+	r, err := a.planWith(ctx, c, s, o)
+	if err != nil || r == nil {
 		return err
+	}
+	return a.carryOut(ctx, c, r, s, o)
+}
+
+// planWith plans, settles what a dead controller left, shows the plan, and asks
+// whoever has to be asked. It returns nil where there is nothing to do.
+func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconcile.Site, o applyOptions) (*reconcile.Result, error) {
+	enforced, err := c.Store.Enforced()
+	if err != nil {
+		return nil, err
 	}
 	r, err := planOf(ctx, s, enforced, o.points)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := a.settle(st, s, r.Plan); err != nil {
-		return fmt.Errorf("cannot end an apply that was left unfinished: %w; nothing was written to any device", err)
+	if err := c.Settle(s, r.Plan); err != nil {
+		return nil, fmt.Errorf("cannot end an apply that was left unfinished: %w; nothing was written to any device", err)
 	}
-	if file != "" {
-		if err := samePlan(file, r.Plan); err != nil {
-			return err
+	if o.file != "" {
+		if err := samePlan(o.file, r.Plan); err != nil {
+			return nil, err
 		}
 	}
-	if o.format == "text" && file == "" {
+	if o.format == "text" && o.file == "" {
 		if _, err := a.out.Write(plan.Text(r.Plan, a.colour(""))); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := planExit(r.Plan, false); err != nil {
-		return err
+		return nil, err
 	}
 	if len(r.Jobs) == 0 {
 		fmt.Fprintln(a.err, "nothing to do: every point enforces what policy says")
-		return a.said(o.format, r.Plan, nil)
+		return nil, a.said(o.format, r.Plan, nil)
 	}
 	if err := brakesAccepted(r.Plan, o.accept); err != nil {
-		return err
+		return nil, err
 	}
 	if !o.yes {
 		if err := a.ask(ctx, fmt.Sprintf("Apply plan %s?", r.Plan.ID)); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return a.carryOut(ctx, st, r, s, o)
+	return r, nil
 }
 
 // minConfirm is the shortest trial that an operator can make use of.
@@ -133,29 +159,29 @@ const minConfirm = 5 * time.Second
 
 // carryOut applies the jobs, and writes down before and after what is done, by whom
 // and why.
-func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result, s *reconcile.Site, o applyOptions) error {
-	record, err := a.record(st, r.Plan, s, o)
-	if err != nil {
-		return fmt.Errorf("%w; nothing was written to any device", err)
-	}
-	x := a.executor()
-	x.Timeout = o.confirm
+func (a *app) carryOut(ctx context.Context, c *controller.Controller, r *reconcile.Result, s *reconcile.Site, o applyOptions) error {
+	order := controller.Order{Reason: o.reason, RollsTo: o.rollsTo, Timeout: o.confirm, Confirm: o.auto}
 	if o.confirm < 0 {
-		x.Timeout = s.Config.Settings.ConfirmTimeout
+		order.Timeout = s.Config.Settings.ConfirmTimeout
 	}
-	done, runErr := x.RunJournaled(ctx, st, record, r.Jobs, o.auto)
+	done, runErr := c.Apply(ctx, s, r, order)
 	if done.Apply.ID == "" { // it never began
 		return runErr
 	}
 	outcomes, storeErr := done.Outcomes, done.Store
-	waits := runErr == nil && slices.ContainsFunc(outcomes, func(o apply.Outcome) bool { return !o.Until.IsZero() })
+	waits := runErr == nil && controller.Waits(&done)
 	if waits && !o.yes {
 		// The devices stay on trial while somebody is asked: who was locked out cannot
 		// answer.
 		a.sayProofs(outcomes)
 		yes := a.ask(ctx, fmt.Sprintf("Apply %s is on trial until %s. Does everything work as it should, and is it to stay?", done.Apply.ID, done.Apply.Deadline.Local().Format(time.TimeOnly)))
-		if done.Apply, err = a.endTrial(context.WithoutCancel(ctx), st, s, done.Apply.ID, yes == nil); err != nil {
-			return withCode(exitPartial, err)
+		// An operator who gives up takes it back, too.
+		j, err := c.Store.Journal(done.Apply.ID)
+		if err == nil {
+			done.Apply, err = c.EndTrial(context.WithoutCancel(ctx), s, j, yes == nil)
+		}
+		if err != nil {
+			return trialExit(err)
 		}
 		if yes != nil {
 			fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
@@ -166,9 +192,7 @@ func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result
 		}
 		waits = false
 	}
-	if !waits {
-		storeErr = oneLine(errors.Join(storeErr, noteEnforced(st, r.Plan, outcomes)))
-	}
+	storeErr = oneLine(storeErr)
 	switch {
 	case waits:
 		fmt.Fprintf(a.err, "apply %s: on trial until %s (%s): `bulkhead confirm` makes it permanent, `bulkhead rollback` takes it back, and so does time\n",
@@ -194,13 +218,6 @@ func (a *app) carryOut(ctx context.Context, st *store.Store, r *reconcile.Result
 	return nil
 }
 
-// executor says what it does on the standard error.
-func (a *app) executor() *apply.Executor {
-	return &apply.Executor{Now: a.now, Say: func(format string, args ...any) {
-		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf(format, args...)))
-	}}
-}
-
 func (a *app) sayProofs(outcomes []apply.Outcome) {
 	for _, out := range outcomes {
 		for _, p := range out.Proof {
@@ -211,52 +228,6 @@ func (a *app) sayProofs(outcomes []apply.Outcome) {
 			fmt.Fprintf(a.err, "point %s: proved (%d situations, %d pairs of address sets)\n", p.Point, p.Situations, p.Pairs)
 		}
 	}
-}
-
-// noteEnforced writes down which points enforce now. A point that only observes has
-// not enforced: it still has to learn.
-func noteEnforced(st *store.Store, p *plan.Plan, outcomes []apply.Outcome) error {
-	enforced, err := st.Enforced()
-	if err != nil {
-		return err
-	}
-	for _, out := range outcomes {
-		for _, name := range out.Points {
-			if out.Applied && enforces(p, name) {
-				enforced[name] = true
-			}
-		}
-	}
-	return st.SetEnforced(enforced)
-}
-
-// record stores what an apply is made from, and says who wants it and why.
-func (a *app) record(st *store.Store, p *plan.Plan, s *reconcile.Site, o applyOptions) (store.Apply, error) {
-	x := store.Apply{Reason: strings.TrimSpace(o.reason)}
-	x.Who, x.From = who()
-	text, err := json.Marshal(s.Inventory)
-	if err != nil {
-		return x, err
-	}
-	snap, err := st.PutSnapshot(text)
-	if err != nil {
-		return x, err
-	}
-	body, err := plan.JSON(p)
-	if err != nil {
-		return x, err
-	}
-	kept, err := st.PutPlan(store.Plan{Who: x.Who, Summary: "plan " + p.ID}, body)
-	if err != nil {
-		return x, err
-	}
-	x.Plan, x.Snapshot = kept.ID, snap.ID
-	for _, b := range p.Brakes { // all of them are accepted, or nobody came this far
-		if !slices.ContainsFunc(x.Accepted, func(y store.Accepted) bool { return y.Brake == b.Name }) {
-			x.Accepted = append(x.Accepted, store.Accepted{Brake: b.Name, Reason: x.Reason})
-		}
-	}
-	return x, nil
 }
 
 // oneLine says errors that were joined one after the other, each once: a full disk
@@ -272,10 +243,6 @@ func oneLine(err error) error {
 		}
 	}
 	return errors.New(strings.Join(said, "; "))
-}
-
-func enforces(p *plan.Plan, point string) bool {
-	return slices.ContainsFunc(p.Points, func(pt plan.Point) bool { return pt.Name == point && pt.Mode == string(policy.Enforce) })
 }
 
 // applyExit turns what became of the devices into an exit code, and lists what

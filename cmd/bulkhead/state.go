@@ -5,13 +5,10 @@ import (
 	"fmt"
 	"os"
 	"os/user"
-	"strings"
-	"time"
 
-	"bulkhead/pkg/apply"
 	"bulkhead/pkg/config"
+	"bulkhead/pkg/controller"
 	"bulkhead/pkg/diag"
-	"bulkhead/pkg/plan"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
 )
@@ -99,53 +96,15 @@ func (a *app) enforced(s *reconcile.Site) (map[string]bool, error) {
 
 func (a *app) nameUnfinished(open []store.Journal) {
 	for _, j := range open {
-		var points []string
-		for _, c := range j.Changes {
-			points = append(points, c.Point)
-		}
-		if left := j.Apply.Deadline.Sub(a.now()); !j.Apply.Deadline.IsZero() && left > 0 {
-			fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf("apply %s of %s (%s on %s) is on trial for another %s: confirm it (bulkhead confirm), take it back (bulkhead rollback) or wait",
-				j.Apply.ID, j.Apply.Started.Format(time.RFC3339), j.Apply.Who, j.Apply.From, left.Round(time.Second))))
-			continue
-		}
-		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf("apply %s of %s (%s on %s) was never finished: its controller ended before it could tell what became of %s; the next apply looks and says it in the history",
-			j.Apply.ID, j.Apply.Started.Format(time.RFC3339), j.Apply.Who, j.Apply.From, strings.Join(points, ", "))))
+		fmt.Fprintln(a.err, diag.Safe(controller.Unfinished(j, a.now())))
 	}
 }
 
-// settle ends the applies that a dead controller left, by what their points hold
-// now. One with a point that this plan did not read stays as it is.
-func (a *app) settle(st *store.Store, s *reconcile.Site, p *plan.Plan) error {
-	open, err := st.Unfinished()
-	if err != nil {
-		return err
-	}
-	found := map[string]apply.Found{}
-	for _, pt := range p.Points {
-		if pt.State != "" {
-			found[pt.Name] = apply.Found{Fingerprint: pt.State, Proved: pt.Before != nil && pt.Before.Proved}
-		}
-	}
-	for _, j := range open {
-		if unread(j, s, found) {
-			a.nameUnfinished([]store.Journal{j})
-			continue
-		}
-		done, err := apply.Settle(st, j, found)
-		if err != nil {
-			return err
-		}
-		person, host := who()
-		if _, err := st.AppendAudit(store.Entry{Who: person, From: host, Action: "settle", Object: done.ID,
-			Reason: "its controller ended before it could", Result: string(done.State)}); err != nil {
-			return err
-		}
-		fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf("apply %s was left unfinished by %s on %s; by what the devices hold it is %s:", done.ID, done.Who, done.From, done.State)))
-		for _, r := range done.Results {
-			fmt.Fprintln(a.err, diag.Safe(fmt.Sprintf("  point %s: %s%s", r.Point, r.State, because(r.Error))))
-		}
-	}
-	return nil
+// controller works on a site whose state is open for writing.
+func (a *app) controller(st *store.Store) *controller.Controller {
+	c := &controller.Controller{Store: st, Now: a.now, Say: func(format string, args ...any) { fmt.Fprintf(a.err, format+"\n", args...) }}
+	c.Who, c.From = who()
+	return c
 }
 
 func because(why string) string {
@@ -153,16 +112,6 @@ func because(why string) string {
 		return ""
 	}
 	return ": " + why
-}
-
-// unread tells whether an apply has a point of the site that nobody looked at.
-func unread(j store.Journal, s *reconcile.Site, found map[string]apply.Found) bool {
-	for _, c := range j.Changes {
-		if _, ok := found[c.Point]; !ok && knownPoints(s, []string{c.Point}) == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // damaged tells whether a state cannot be read because it is not what was written.

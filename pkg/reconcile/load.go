@@ -33,7 +33,9 @@ type Site struct {
 	World     policy.World
 	Now       time.Time
 	Diags     *diag.List
-	kinds     []driver.Kind
+	// Reports are what sources said besides the site directory.
+	Reports []inventory.Report
+	kinds   []driver.Kind
 }
 
 // Load reads a site directory and works it out, with what reports says of the
@@ -87,6 +89,9 @@ func gather(ctx context.Context, cfg *config.Site) ([]inventory.Report, error) {
 // Build works a loaded site out.
 func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []driver.Kind, diags *diag.List) (*Site, error) {
 	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds}
+	if len(reports) > 1 { // the first is the site directory's own
+		s.Reports = reports[1:]
+	}
 	s.Inventory = inventory.Merge(reports, inventory.MergeOptions{Precedence: cfg.Settings.Precedence})
 	classifier, problems := classify.Compile(cfg.Book, protects(cfg))
 	diags.Append(problems)

@@ -40,6 +40,7 @@ type Apply struct {
 	ID       string        `json:"id"`
 	Plan     string        `json:"plan,omitempty"`
 	Snapshot string        `json:"snapshot,omitempty"`
+	Inputs   string        `json:"inputs,omitempty"`  // hash of the site and the reports that it was made from, see Blob
 	RollsTo  string        `json:"rollsTo,omitempty"` // the apply whose result a rollback restores
 	Who      string        `json:"who"`
 	From     string        `json:"from,omitempty"`

@@ -78,6 +78,9 @@ func (s *Store) kept(r Retention) (func(byte, string) bool, error) {
 			continue
 		}
 		ids[k], ids[a.Plan], ids[a.Snapshot] = true, true, true
+		if a.Inputs != "" {
+			blobs[a.Inputs] = true
+		}
 		var points []journaled
 		if err := s.getJSON(bucketJournal, k, &points); err != nil {
 			return nil, err

@@ -3,6 +3,8 @@
 package drivers
 
 import (
+	"time"
+
 	"bulkhead/drivers/nftables"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
@@ -36,6 +38,7 @@ func nftablesKind() driver.Kind {
 		},
 		Encode: encodeNftables,
 		Decode: decodeNftables,
+		Aged:   func(s driver.State, by time.Duration) driver.State { return s.(*nftables.State).Aged(by) },
 	}
 }
 

@@ -46,8 +46,10 @@ var layers = []struct {
 	{"bulkhead/drivers", 10},
 	{"bulkhead/bench/harness", 1},
 	{"bulkhead/bench", 12},
-	{"bulkhead/cmd/bulkhead/demo", 12},
-	{"bulkhead/cmd/bulkhead", 13},
+	{"bulkhead/pkg/controller", 12},
+	{"bulkhead/pkg/daemon", 13},
+	{"bulkhead/cmd/bulkhead/demo", 14},
+	{"bulkhead/cmd/bulkhead", 15},
 }
 
 func level(pkg string) (int, bool) {

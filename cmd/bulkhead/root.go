@@ -116,7 +116,7 @@ Start with:
 	root.PersistentFlags().StringVar(&a.site, "site", site, "site directory (or BULKHEAD_SITE)")
 	root.PersistentFlags().StringVar(&a.state, "state", os.Getenv("BULKHEAD_STATE"), "state directory (or BULKHEAD_STATE; default $XDG_STATE_HOME/bulkhead)")
 	root.AddCommand(a.initCmd(), a.validateCmd(), a.assetsCmd(), a.groupsCmd(), a.explainCmd(), a.testCmd(),
-		a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.verifyCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
+		a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.reconcileCmd(), a.bootCmd(), a.verifyCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
 		a.historyCmd(), a.auditCmd(), a.backupCmd(), a.restoreCmd(),
 		a.schemaCmd(), a.versionCmd(), a.demoCmd())
 	return root

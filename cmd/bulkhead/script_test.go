@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,6 +28,20 @@ func TestMain(m *testing.M) {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 			defer stop()
 			os.Exit(run(ctx, os.Args[1:], stdio{os.Stdin, os.Stdout, os.Stderr}))
+		},
+		// receiver prints the content type of one request, and ends.
+		"receiver": func() {
+			l, err := net.Listen("tcp", "127.0.0.1:18080")
+			if err != nil {
+				panic(err)
+			}
+			_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				fmt.Println(r.Header.Get("Content-Type"), "content-type", len(body) > 0 && err == nil)
+				w.WriteHeader(http.StatusNoContent)
+				l.Close()
+			}))
+			time.Sleep(100 * time.Millisecond) // the answer is on its way
 		},
 		// bulkhead whose writes to devices go as BULKHEAD_WRITE says.
 		"bulkhead-faulty": func() {

@@ -28,3 +28,21 @@ func writeNew(dir, name string) error {
 	}
 	return err
 }
+
+// writeFile replaces a file as a whole: who reads it meanwhile sees the old report
+// or the new one.
+func writeFile(name string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // of no use once it is renamed
+	_, err = f.Write(text)
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}

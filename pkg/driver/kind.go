@@ -1,6 +1,10 @@
 package driver
 
-import "bulkhead/pkg/config"
+import (
+	"time"
+
+	"bulkhead/pkg/config"
+)
 
 // Kind makes drivers for one kind of device. The list of kinds is handed to those
 // who need it, so that nothing above has to import a driver.
@@ -19,4 +23,8 @@ type Kind struct {
 	// than write down something else. Kinds that cannot have neither.
 	Encode func(s State) ([]byte, error)
 	Decode func(b []byte) (State, error)
+	// Aged gives a state that was written down some time ago as it may be loaded after a
+	// reboot: without what has expired meanwhile. A negative time is not to be believed.
+	// nil where the device keeps its state over a reboot itself.
+	Aged func(s State, by time.Duration) State
 }

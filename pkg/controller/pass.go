@@ -1,0 +1,227 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bulkhead/pkg/apply"
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/plan"
+	"bulkhead/pkg/reconcile"
+	"bulkhead/pkg/store"
+)
+
+// PassOptions are what one pass may do by itself.
+type PassOptions struct {
+	Only   []string // points; empty is all
+	Accept []string // brakes
+	Reason string
+	// Approved is the ID of a plan that somebody has approved; "" is none.
+	Approved string
+	// DryRun changes nothing.
+	DryRun bool
+}
+
+// Result says how a pass ended.
+type Result string
+
+// The results of a pass.
+const (
+	InSync   Result = "in sync"
+	Applied  Result = "applied"
+	Held     Result = "held"     // by a brake, for approval, or because only a report is wanted
+	Refused  Result = "refused"  // by a policy test, the proof, or a device
+	Failed   Result = "failed"   // and what was changed is as it was
+	Partial  Result = "partial"  // some devices are changed, or may be
+	Drifted  Result = "drift"    // a device differs from what was applied, and only a report is wanted
+	Unstable Result = "on trial" // a change waits to be confirmed
+)
+
+// Pass is what one pass found and did.
+type Pass struct {
+	Result Result
+	// Why says in a sentence what held or stopped it.
+	Why  string
+	Plan *plan.Plan
+	// Apply is what was done; nil for nothing.
+	Apply *apply.Journaled
+	// Drift names devices that others have changed since they were last applied to.
+	Drift []string
+}
+
+// Pass brings the devices to what the site says, within the brakes, and confirms what
+// is proved. A device that cannot be read does not keep the others from being
+// changed; the pass is Failed then, and Why names it.
+func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*reconcile.Device, o PassOptions) (*Pass, error) {
+	if err := c.NoTrial(ctx, s); err != nil {
+		if errors.Is(err, ErrOnTrial) {
+			return &Pass{Result: Unstable, Why: err.Error()}, nil
+		}
+		return nil, err
+	}
+	enforced, err := c.Store.Enforced()
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: o.Only})
+	if err != nil {
+		return nil, err
+	}
+	p := &Pass{Plan: r.Plan}
+	if !o.DryRun {
+		if err := c.Settle(s, r.Plan); err != nil {
+			return nil, fmt.Errorf("cannot end an apply that was left unfinished: %w; nothing was written to any device", err)
+		}
+	}
+	unmoved, err := c.drift(p)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case r.Plan.Blocked() != "":
+		p.Result, p.Why = Refused, r.Plan.Blocked()
+		return p, nil
+	case len(r.Jobs) == 0:
+		p.Result = InSync
+		p.unreached()
+		return p, nil
+	case o.DryRun:
+		p.Result, p.Why = Held, "nothing is to be changed"
+		return p, nil
+	case s.Config.Settings.Drift == config.DriftReport && unmoved && len(p.Drift) > 0:
+		p.Result, p.Why = Drifted, fmt.Sprintf("%s: somebody changed it, and `drift: report` leaves it so", strings.Join(p.Drift, ", "))
+		return p, nil
+	}
+	if open := openBrakes(r.Plan, o.Accept); len(open) > 0 {
+		p.Result, p.Why = Held, strings.Join(open, "; ")
+		return p, nil
+	}
+	if s.Config.Settings.Approval == config.ApprovalRequired && o.Approved != r.Plan.ID && !(unmoved && len(p.Drift) > 0) {
+		p.Result, p.Why = Held, fmt.Sprintf("plan %s waits for approval", r.Plan.ID)
+		return p, nil
+	}
+	done, err := c.Apply(ctx, s, r, Order{Reason: o.Reason, Timeout: s.Config.Settings.ConfirmTimeout, Confirm: true})
+	if done.Apply.ID == "" {
+		return nil, err
+	}
+	p.Apply = &done
+	p.Result = Applied
+	if err != nil {
+		p.Result, p.Why = failure(&done, err), err.Error()
+		return p, nil
+	}
+	if done.Store != nil {
+		return p, fmt.Errorf("everything was applied and proved, but %w: the history is not complete", done.Store)
+	}
+	p.unreached()
+	return p, nil
+}
+
+func failure(done *apply.Journaled, err error) Result {
+	if slices.ContainsFunc(done.Outcomes, func(o apply.Outcome) bool { return o.Applied || o.Unknown }) {
+		return Partial
+	}
+	if errors.Is(err, apply.ErrNotProved) || errors.Is(err, driver.ErrMoved) || errors.Is(err, driver.ErrRefused) {
+		return Refused
+	}
+	return Failed
+}
+
+// unreached makes a pass fail that could not see to all devices.
+func (p *Pass) unreached() {
+	var down []string
+	for _, pt := range p.Plan.Points {
+		if pt.Status == plan.Unreachable || pt.Status == plan.Refused {
+			down = append(down, fmt.Sprintf("point %q: %s", pt.Name, pt.Error))
+		}
+	}
+	if len(down) > 0 {
+		p.Result, p.Why = Failed, strings.Join(down, "; ")
+	}
+}
+
+// openBrakes says what holds a plan and was not accepted.
+func openBrakes(p *plan.Plan, accept []string) []string {
+	var out []string
+	for _, b := range p.Brakes {
+		if !slices.Contains(accept, b.Name) {
+			out = append(out, b.Name+": "+b.Saw)
+		}
+	}
+	return out
+}
+
+// drift finds the devices that do not hold what was last confirmed on them, and
+// tells whether the site is still the one that was applied last: then the
+// difference is somebody else's doing.
+func (c *Controller) drift(p *Pass) (unmoved bool, err error) {
+	known, err := c.Store.LastConfirmed()
+	if err != nil {
+		return false, err
+	}
+	for _, pt := range p.Plan.Points {
+		i := slices.IndexFunc(known, func(k store.Known) bool { return k.Point == pt.Name })
+		if i < 0 || pt.State == "" || pt.Status != plan.Changes {
+			continue
+		}
+		rec, err := c.confirmed(known[i])
+		if err != nil {
+			return false, err
+		}
+		if rec.Fingerprint != pt.State && !slices.Contains(p.Drift, pt.Device) {
+			p.Drift = append(p.Drift, pt.Device)
+		}
+	}
+	last, err := c.last()
+	if err != nil || last == nil {
+		return false, err
+	}
+	return last.PolicyHash == p.Plan.PolicyHash && last.InventoryHash == p.Plan.InventoryHash, nil
+}
+
+// confirmed reads what a point was last confirmed to hold. The state itself may be
+// large, and is left out.
+func (c *Controller) confirmed(k store.Known) (apply.Record, error) {
+	b, err := c.Store.Blob(k.Hash)
+	if err != nil {
+		return apply.Record{}, err
+	}
+	return apply.ReadRecord(b)
+}
+
+// lastPlan is what of the last confirmed plan a pass compares with.
+type lastPlan struct {
+	PolicyHash    string `json:"policyHash"`
+	InventoryHash string `json:"inventoryHash"`
+}
+
+func (c *Controller) last() (*lastPlan, error) {
+	all, err := c.Store.History(0)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range all {
+		if a.State != store.Confirmed || a.Plan == "" {
+			continue
+		}
+		kept, err := c.Store.Plan(a.Plan)
+		if err != nil {
+			return nil, err
+		}
+		b, err := c.Store.Blob(kept.Hash)
+		if err != nil {
+			return nil, err
+		}
+		var p lastPlan
+		if err := json.Unmarshal(b, &p); err != nil {
+			return nil, fmt.Errorf("the plan of apply %s cannot be read: %w", a.ID, err)
+		}
+		return &p, nil
+	}
+	return nil, nil
+}

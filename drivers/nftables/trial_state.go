@@ -133,6 +133,7 @@ func (x *trial) readBase(c *ruleset.Chain, old *ruleset.Table, bases map[string]
 			}
 			bases[c.Name] = c
 		}
+	case render.OfQuarantine(c.Name): // put there in a hurry: it holds for both
 	case x.left > 0:
 		return fmt.Errorf("base chain %q does not ask for the trial", c.Name)
 	}
@@ -199,6 +200,12 @@ func (x *trial) readNew(bases map[string]*ruleset.Chain) (*ruleset.Table, error)
 		own["s:"+s.Name] = true
 		s.Elements = renamedVerdicts(s.Elements, plain)
 		out.Sets = append(out.Sets, s)
+	}
+	for i := range t.Chains {
+		if c := &t.Chains[i]; c.Hook != nil && render.OfQuarantine(c.Name) && !slices.ContainsFunc(x.asked, func(a askedRule) bool { return a.chain == c.Name }) {
+			out.Chains = append(out.Chains, *c)
+			refer(c.Rules)
+		}
 	}
 	// What is shared is the old state's, and so is all that it refers to.
 	for done := map[string]bool{}; len(sets)+len(chains) > 0; {

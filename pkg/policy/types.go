@@ -21,6 +21,22 @@ const (
 	GroupUnidentified = "unidentified" // every address held by networks and externals at most
 )
 
+// GroupQuarantined holds the assets that were put in quarantine. It is there only
+// while there are any, and no site can name it.
+const GroupQuarantined = "bulkhead/quarantined"
+
+// OrderQuarantine is in front of every order that a site's policy can have.
+const OrderQuarantine = -1
+
+// AnyService is every protocol and every number.
+func AnyService() []Range {
+	out := make([]Range, 256)
+	for p := range out {
+		out[p] = Range{Proto: uint8(p), Lo: 0, Hi: 65535}
+	}
+	return out
+}
+
 // BuiltIn reports whether name is a built-in group. Its members are fixed; a
 // site may only isolate it.
 func BuiltIn(name string) bool {

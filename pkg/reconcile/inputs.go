@@ -29,7 +29,7 @@ func (s *Site) Inputs() ([]byte, error) {
 
 // FromInputs works a site out again, as it would be now. Diagnostics are complete:
 // the site is nil exactly if one of them is an error.
-func FromInputs(b []byte, now time.Time, kinds []driver.Kind) (*Site, *diag.List, error) {
+func FromInputs(b []byte, now time.Time, kinds []driver.Kind, q ...Quarantine) (*Site, *diag.List, error) {
 	var in inputs
 	if err := json.Unmarshal(b, &in); err != nil || in.FormatVersion != inputsFormat {
 		return nil, nil, fmt.Errorf("not the inputs of a site that this version knows")
@@ -38,6 +38,6 @@ func FromInputs(b []byte, now time.Time, kinds []driver.Kind) (*Site, *diag.List
 	if diags.HasErrors() {
 		return nil, diags, nil
 	}
-	s, err := Build(cfg, append([]inventory.Report{cfg.Report()}, in.Reports...), now, kinds, diags)
+	s, err := Build(cfg, append([]inventory.Report{cfg.Report()}, in.Reports...), now, kinds, diags, q...)
 	return s, diags, err
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"sort"
 	"time"
@@ -35,13 +36,15 @@ type Site struct {
 	Diags     *diag.List
 	// Reports are what sources said besides the site directory.
 	Reports []inventory.Report
+	// Quarantined are the assets that are cut off, in order of the asset.
+	Quarantined []Quarantine
 	kinds   []driver.Kind
 }
 
 // Load reads a site directory and works it out, with what reports says of the
-// network besides. Diagnostics are complete: the site is nil exactly if one of
+// network besides, and with assets in quarantine. Diagnostics are complete: the site is nil exactly if one of
 // them is an error.
-func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, collect bool) (*Site, *diag.List, error) {
+func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, collect bool, q ...Quarantine) (*Site, *diag.List, error) {
 	cfg, diags := config.Load(dir)
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
@@ -62,7 +65,7 @@ func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, c
 		}
 		reports = append(reports, more...)
 	}
-	s, err := Build(cfg, reports, now, kinds, diags)
+	s, err := Build(cfg, reports, now, kinds, diags, q...)
 	return s, diags, err
 }
 
@@ -87,12 +90,13 @@ func gather(ctx context.Context, cfg *config.Site) ([]inventory.Report, error) {
 }
 
 // Build works a loaded site out.
-func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []driver.Kind, diags *diag.List) (*Site, error) {
-	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds}
+func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []driver.Kind, diags *diag.List, q ...Quarantine) (*Site, error) {
+	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds, Quarantined: ActiveQuarantines(q, now)}
 	if len(reports) > 1 { // the first is the site directory's own
 		s.Reports = reports[1:]
 	}
 	s.Inventory = inventory.Merge(reports, inventory.MergeOptions{Precedence: cfg.Settings.Precedence})
+	quarantine(cfg, s.Quarantined, s.Inventory.Assets)
 	classifier, problems := classify.Compile(cfg.Book, protects(cfg))
 	diags.Append(problems)
 	if diags.HasErrors() {
@@ -131,7 +135,15 @@ type Device struct {
 	// for it then.
 	Err error
 
-	proofs prove.Cache // what was shown of its tables: the rendered ones are read back later
+	proofs *prove.Cache // what was shown of its tables: the rendered ones are read back later
+}
+
+// Keep takes over what an earlier Device has learnt of the same device: decoding and
+// proving again what has not changed costs more than all else.
+func (d *Device) Keep(old *Device) {
+	if old != nil && old.Name == d.Name && old.Kind == d.Kind && reflect.DeepEqual(old.Config, d.Config) {
+		d.Driver, d.proofs = old.Driver, old.proofs
+	}
 }
 
 // Devices resolves every point of the site against the network: prefixes behind
@@ -149,7 +161,7 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 		name := k.Device(&p)
 		d := byName[name]
 		if d == nil {
-			d = &Device{Name: name, Kind: k.Name}
+			d = &Device{Name: name, Kind: k.Name, proofs: &prove.Cache{}}
 			byName[name] = d
 			out = append(out, d)
 		}

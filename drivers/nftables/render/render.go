@@ -10,6 +10,7 @@ import (
 	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
+	"bulkhead/pkg/policy"
 )
 
 // Table writes the table that enforces what is desired, with the ids that have
@@ -49,6 +50,12 @@ func TableWords(want driver.Desired, have *ruleset.Table, bounds compile.Bounds)
 		t.Sets = append(t.Sets, parts.sets...)
 		chains = append(chains, parts.chains...)
 	}
+	cut, _ := want.View.Matrix.GroupAddrs(policy.GroupQuarantined)
+	sets, isolation, err := Quarantine(want.Points, cut)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot render the quarantine: %w", err)
+	}
+	t.Sets, t.Chains = append(t.Sets, sets...), append(t.Chains, isolation...)
 	for _, c := range chains {
 		if c.err != nil {
 			return nil, nil, fmt.Errorf("cannot render chain %q: %w", c.Name, c.err)

@@ -1,0 +1,120 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+	"bulkhead/pkg/reconcile"
+	"bulkhead/pkg/store"
+)
+
+// settingQuarantine is where the store keeps who is in quarantine.
+const settingQuarantine = "quarantine"
+
+// Quarantines lists who is in quarantine by a site's state, those that have ended
+// included.
+func Quarantines(st *store.Store) ([]reconcile.Quarantine, error) {
+	text, err := st.Setting(settingQuarantine)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []reconcile.Quarantine
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		return nil, fmt.Errorf("the list of assets in quarantine cannot be read: %w", err)
+	}
+	return out, nil
+}
+
+func (c *Controller) setQuarantines(all []reconcile.Quarantine) error {
+	b, err := json.Marshal(reconcile.ActiveQuarantines(all, c.Now()))
+	if err != nil {
+		return err
+	}
+	return c.Store.PutSetting(settingQuarantine, string(b))
+}
+
+// MaxQuarantine bounds how long an asset is cut off by one word: what is to last is
+// policy.
+const MaxQuarantine = 90 * 24 * time.Hour
+
+// Quarantine writes down that an asset is cut off, and cuts it off at once on every
+// device that can do that without a plan. The next pass makes it part of what is
+// rendered and proved. The names of devices where that pass has to be waited for are
+// returned.
+//
+// It is written down first: a controller that dies in between finishes it.
+func (c *Controller) Quarantine(ctx context.Context, s *reconcile.Site, devices []*reconcile.Device, q reconcile.Quarantine) (waits []string, err error) {
+	switch left := q.Until.Sub(c.Now()); {
+	case q.Reason == "":
+		return nil, errors.New("a quarantine needs a reason: others have to read why")
+	case left <= 0 || left > MaxQuarantine:
+		return nil, fmt.Errorf("a quarantine lasts at most %s, and ends in the future", MaxQuarantine)
+	}
+	a, err := s.CheckQuarantine(q.Asset, devices)
+	if err != nil {
+		return nil, err
+	}
+	q.Since = c.Now().UTC()
+	q.Until = q.Until.UTC()
+	all, err := Quarantines(c.Store)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(x reconcile.Quarantine) bool { return x.Asset == q.Asset })
+	if err := c.setQuarantines(append(all, q)); err != nil {
+		return nil, err
+	}
+	if _, err := c.Store.AppendAudit(store.Entry{Who: q.Who, From: c.From, Action: "quarantine", Object: q.Asset, Reason: q.Reason, Result: "until " + q.Until.Format(time.RFC3339)}); err != nil {
+		return nil, err
+	}
+	cut := packet.AddrsOf(a.Addresses...)
+	for _, other := range all { // those before stay cut off
+		if x := s.Inventory.Lookup(other.Asset); x != nil && c.Now().Before(other.Until) {
+			cut = cut.Union(packet.AddrsOf(x.Addresses...))
+		}
+	}
+	for _, d := range devices {
+		if !slices.ContainsFunc(d.Config, func(p config.Point) bool { return p.Mode == policy.Enforce }) {
+			continue
+		}
+		i, ok := d.Driver.(driver.Isolator)
+		if !ok || d.Err != nil {
+			waits = append(waits, d.Name)
+			continue
+		}
+		if e := i.Isolate(ctx, d.Points, cut); e != nil {
+			waits = append(waits, d.Name)
+			err = errors.Join(err, fmt.Errorf("device %s: %w", d.Name, e))
+		}
+	}
+	return waits, err
+}
+
+// Release ends the quarantine of an asset; the next pass lets it have what policy
+// says.
+func (c *Controller) Release(asset, who, reason string) error {
+	all, err := Quarantines(c.Store)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(x reconcile.Quarantine) bool { return x.Asset == asset && c.Now().Before(x.Until) })
+	if i < 0 {
+		return fmt.Errorf("asset %q is not in quarantine", asset)
+	}
+	if err := c.setQuarantines(slices.Delete(all, i, i+1)); err != nil {
+		return err
+	}
+	_, err = c.Store.AppendAudit(store.Entry{Who: who, From: c.From, Action: "release", Object: asset, Reason: reason, Result: "released"})
+	return err
+}

@@ -1,0 +1,341 @@
+// Package daemon keeps a site enforced for as long as it runs: it watches the site
+// directory, the sources and the devices, brings the devices to what the site says
+// within the brakes, and puts right what others change. It answers over an API.
+//
+// One goroutine does everything that writes; whoever only looks gets what was last
+// published. Stopping it leaves enforcement as it is.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"bulkhead/pkg/controller"
+	"bulkhead/pkg/diag"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/reconcile"
+	"bulkhead/pkg/store"
+)
+
+// Options of a daemon.
+type Options struct {
+	Dir   string // the site directory
+	Kinds []driver.Kind
+	Store *store.Store // open for writing
+	Now   func() time.Time
+	Log   *slog.Logger
+	// Interval is how often everything is looked at although nothing was heard; it is
+	// spread by a tenth either way, so that many gateways do not ask a source at once.
+	Interval time.Duration
+	// Load works the site out; nil stands for reconcile.Load with its sources.
+	Load func(ctx context.Context, now time.Time) (*reconcile.Site, error)
+}
+
+// DefaultInterval of a daemon.
+const DefaultInterval = time.Minute
+
+// How the daemon paces itself.
+const (
+	settleFiles = 300 * time.Millisecond // an editor writes several files
+	settleDrift = 20 * time.Millisecond  // a tool makes several transactions
+	driftGap    = 200 * time.Millisecond // between two looks at a device that does not hold still
+	firstRetry  = time.Second
+	lastRetry   = 5 * time.Minute
+)
+
+// Daemon is one site's.
+type Daemon struct {
+	o       Options
+	c       *controller.Controller
+	notify  notifier
+	metrics *metrics
+
+	work chan func(context.Context) // for the goroutine that writes
+	wake chan why                   // a pass is wanted
+
+	// Of that goroutine alone:
+	site    *reconcile.Site
+	devices []*reconcile.Device
+	known   map[string]*known // device -> what is known of it
+	next    pending
+	accept  []string
+	reason  string
+	okayed  string // the plan that somebody has approved
+
+	now atomic.Pointer[View]
+}
+
+// known is what the daemon knows of a device.
+type known struct {
+	mark     string          // in sync at this mark, with site
+	site     *reconcile.Site // nil: not known to be in sync
+	failures int
+	retry    time.Time // not before this, if failures > 0
+	looked   time.Time
+	watching context.CancelFunc
+}
+
+// why a pass is wanted.
+type why struct {
+	what   string
+	device string // "" is all
+	after  time.Duration
+	reload bool // the site directory may have changed
+}
+
+// View is what the daemon shows: a value that never changes.
+type View struct {
+	Site    *reconcile.Site
+	Devices []*reconcile.Device
+	Pass    *controller.Pass // the last one that planned
+	At      time.Time        // of that pass
+	Started time.Time
+	// BadSite says why the site directory is not in use as it is; "" if it is.
+	BadSite      string
+	BadSince     time.Time
+	StoreProblem string
+	// Trouble says, by device, what keeps it from being what it has to be.
+	Trouble map[string]string
+}
+
+// New makes a daemon.
+func New(o Options, who, from string) *Daemon {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Interval <= 0 {
+		o.Interval = DefaultInterval
+	}
+	d := &Daemon{o: o, notify: newNotifier(), work: make(chan func(context.Context)), wake: make(chan why, 64), known: map[string]*known{}}
+	if d.o.Load == nil {
+		d.o.Load = d.load
+	}
+	d.c = &controller.Controller{Store: o.Store, Now: o.Now, Who: who, From: from,
+		Say: func(format string, args ...any) { o.Log.Info(fmt.Sprintf(format, args...)) }}
+	d.now.Store(&View{Started: o.Now(), Trouble: map[string]string{}})
+	d.metrics = newMetrics(d)
+	return d
+}
+
+// View gives what was last published.
+func (d *Daemon) View() *View { return d.now.Load() }
+
+// publish changes what is shown.
+func (d *Daemon) publish(change func(v *View)) {
+	v := *d.now.Load()
+	change(&v)
+	d.now.Store(&v)
+}
+
+// pending collects what passes are wanted for.
+type pending struct {
+	at      time.Time // zero: nothing is wanted
+	all     bool
+	reload  bool
+	devices map[string]bool
+	why     string
+}
+
+func (p *pending) add(w why, now time.Time) {
+	at := now.Add(w.after)
+	if p.at.IsZero() || at.Before(p.at) {
+		p.at = at
+	}
+	if p.why == "" {
+		p.why = w.what
+	}
+	p.reload = p.reload || w.reload
+	if w.device == "" {
+		p.all = true
+		return
+	}
+	if p.devices == nil {
+		p.devices = map[string]bool{}
+	}
+	p.devices[w.device] = true
+}
+
+// Run works until ctx ends. A site that is bad at the start is an error: there is no
+// last good one yet.
+func (d *Daemon) Run(ctx context.Context) error {
+	site, err := d.o.Load(ctx, d.o.Now())
+	if err != nil {
+		return err
+	}
+	if err := d.use(ctx, site); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	files := d.watchFiles(ctx)
+	poll := time.NewTimer(0)
+	defer poll.Stop()
+	var dog <-chan time.Time
+	if every := watchdog(); every > 0 {
+		t := time.NewTicker(every)
+		defer t.Stop()
+		dog = t.C
+	}
+	due := time.NewTimer(time.Hour)
+	defer due.Stop()
+	first := true
+	for {
+		if d.next.at.IsZero() {
+			due.Reset(time.Hour)
+		} else {
+			due.Reset(max(0, d.next.at.Sub(d.o.Now())))
+		}
+		select {
+		case <-ctx.Done():
+			d.notify.stopping()
+			return nil
+		case f := <-d.work:
+			f(ctx)
+		case w := <-d.wake:
+			d.next.add(w, d.o.Now())
+		case <-files:
+			d.next.add(why{what: "the site directory has changed", after: settleFiles, reload: true}, d.o.Now())
+		case <-poll.C:
+			d.next.add(why{what: "the interval is over", reload: true}, d.o.Now())
+			poll.Reset(spread(d.o.Interval))
+		case <-dog:
+			d.notify.alive()
+		case <-due.C:
+			if d.next.at.IsZero() || d.o.Now().Before(d.next.at) {
+				continue
+			}
+			w := d.next
+			d.next = pending{}
+			d.round(ctx, w)
+			if first {
+				first = false
+				d.notify.ready()
+			}
+			d.notify.status(d.statusLine())
+		}
+	}
+}
+
+func spread(every time.Duration) time.Duration {
+	return every - every/10 + rand.N(every/5+1)
+}
+
+// Wake asks for a pass over everything.
+func (d *Daemon) Wake(what string) {
+	select {
+	case d.wake <- why{what: what, reload: true}:
+	default: // so much is wanted already that this is among it
+	}
+}
+
+// Do has f done by the goroutine that writes, and waits for it.
+func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) error {
+	done := make(chan error, 1)
+	select {
+	case d.work <- func(ctx context.Context) { done <- f(ctx) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// load reads the site directory and asks the sources.
+func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
+	q, err := controller.Quarantines(d.o.Store)
+	if err != nil {
+		return nil, err
+	}
+	s, diags, err := reconcile.Load(ctx, d.o.Dir, now, d.o.Kinds, true, q...)
+	if err != nil {
+		return nil, err
+	}
+	if diags.HasErrors() {
+		for _, x := range diags.All() {
+			if x.Severity == diag.Error {
+				return nil, fmt.Errorf("the site directory has errors, the first is %s: %s", x.Pos, x.Message)
+			}
+		}
+		return nil, errors.New("the site directory has errors")
+	}
+	return s, nil
+}
+
+// use makes a site the one that is enforced.
+func (d *Daemon) use(ctx context.Context, s *reconcile.Site) error {
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		return err
+	}
+	old := map[string]*reconcile.Device{}
+	for _, x := range d.devices {
+		old[x.Name] = x
+	}
+	here := map[string]bool{}
+	for _, x := range devices {
+		x.Keep(old[x.Name])
+		here[x.Name] = true
+		if d.known[x.Name] == nil {
+			d.known[x.Name] = &known{}
+		}
+		d.watch(ctx, x)
+	}
+	for name, k := range d.known {
+		if !here[name] {
+			k.stopWatching()
+			delete(d.known, name)
+		}
+	}
+	d.site, d.devices = s, devices
+	d.publish(func(v *View) { v.Site, v.Devices, v.BadSite, v.BadSince = s, devices, "", time.Time{} })
+	return nil
+}
+
+func (k *known) stopWatching() {
+	if k.watching != nil {
+		k.watching()
+		k.watching = nil
+	}
+}
+
+// watch hears of writes to a device, if it can tell.
+func (d *Daemon) watch(ctx context.Context, x *reconcile.Device) {
+	w, ok := x.Driver.(driver.Watcher)
+	k := d.known[x.Name]
+	if !ok || k.watching != nil || x.Err != nil {
+		return
+	}
+	ctx, k.watching = context.WithCancel(ctx)
+	go func() {
+		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+			err := w.Watch(ctx, func() {
+				wait = firstRetry
+				select {
+				case d.wake <- why{what: "somebody wrote to " + x.Name, device: x.Name, after: settleDrift}:
+				case <-ctx.Done():
+				}
+			})
+			if ctx.Err() != nil {
+				return
+			}
+			d.o.Log.Warn("cannot hear of changes; they are found by polling until then", "device", x.Name, "error", err, "again_in", wait)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+		}
+	}()
+}

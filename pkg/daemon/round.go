@@ -1,0 +1,259 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/controller"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/plan"
+	"bulkhead/pkg/reconcile"
+)
+
+// round does what is wanted: it takes the site as it is now, looks which devices may
+// differ from it, and has those planned and changed.
+func (d *Daemon) round(ctx context.Context, w pending) {
+	began := d.o.Now()
+	if w.reload || d.expired(began) {
+		d.reload(ctx)
+	}
+	due, marks, soon := d.due(ctx, w)
+	if soon > 0 {
+		d.next.add(why{what: "again", after: soon}, d.o.Now())
+	}
+	if len(due) == 0 {
+		d.metrics.quiet(d.o.Now().Sub(began))
+		d.planExpiry()
+		return
+	}
+	var only []string
+	for _, x := range due {
+		for i := range x.Points {
+			only = append(only, x.Points[i].Name)
+		}
+	}
+	if len(due) == len(d.devices) {
+		only = nil
+	}
+	d.o.Log.Debug("a pass begins", "why", w.why, "devices", len(due))
+	p, err := d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{Only: only, Accept: d.accept, Reason: d.reason, Approved: d.okayed})
+	d.done(due, marks, p, err, began)
+	d.planExpiry()
+}
+
+// reload takes the site as it is now. A bad one leaves the last good one in force.
+func (d *Daemon) reload(ctx context.Context) {
+	s, err := d.o.Load(ctx, d.o.Now())
+	if err == nil && !d.same(s) {
+		err = d.use(ctx, s)
+	} else if err == nil {
+		d.publish(func(v *View) { v.BadSite, v.BadSince = "", time.Time{} })
+	}
+	if err == nil {
+		d.metrics.siteGood.Set(1)
+		return
+	}
+	d.metrics.siteGood.Set(0)
+	if v := d.View(); v.BadSite != err.Error() {
+		d.o.Log.Error("the site is not taken over; the last good one stays in force", "error", err)
+		d.publish(func(v *View) {
+			if v.BadSince.IsZero() {
+				v.BadSince = d.o.Now()
+			}
+			v.BadSite = err.Error()
+		})
+	}
+}
+
+// same reports whether a site says what the one in force says: then that one is kept,
+// with all that was worked out for it.
+func (d *Daemon) same(s *reconcile.Site) bool {
+	if d.site == nil || s.Config.Hash != d.site.Config.Hash || s.Inventory.Hash() != d.site.Inventory.Hash() || !slices.Equal(s.Quarantined, d.site.Quarantined) {
+		return false
+	}
+	if d.expired(s.Now) {
+		return false
+	}
+	// What surrounds a device (addresses, routes) is part of what it enforces.
+	fresh, err := s.Devices(context.Background(), false)
+	if err != nil || len(fresh) != len(d.devices) {
+		return false
+	}
+	for i := range fresh {
+		if (fresh[i].Err == nil) != (d.devices[i].Err == nil) || !samePoints(fresh[i].Points, d.devices[i].Points) {
+			return false
+		}
+	}
+	return true
+}
+
+func samePoints(a, b []compile.Point) bool {
+	return slices.EqualFunc(a, b, func(x, y compile.Point) bool { return reflect.DeepEqual(x, y) })
+}
+
+// expired reports whether a policy of the site in force has expired since it was
+// worked out.
+func (d *Daemon) expired(now time.Time) bool {
+	at := d.nextExpiry()
+	return !at.IsZero() && !now.Before(at)
+}
+
+// nextExpiry is when the next policy expires, or a quarantine ends; zero is never.
+func (d *Daemon) nextExpiry() (next time.Time) {
+	if d.site == nil {
+		return next
+	}
+	soonest := func(at time.Time) {
+		if at.After(d.site.Now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	for i := range d.site.Matrix.Policies {
+		soonest(d.site.Matrix.Policies[i].Expires)
+	}
+	for _, q := range d.site.Quarantined {
+		soonest(q.Until)
+	}
+	return next
+}
+
+func (d *Daemon) planExpiry() {
+	if at := d.nextExpiry(); !at.IsZero() {
+		now := d.o.Now()
+		if left := at.Sub(now); left < d.o.Interval {
+			d.next.add(why{what: "a policy expires", after: max(left, time.Millisecond), reload: true}, now)
+		}
+	}
+}
+
+// due gives the devices that have to be looked at, with their marks from before; soon
+// is when to come back for those that have to wait.
+func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, marks map[string]string, soon time.Duration) {
+	marks = map[string]string{}
+	later := func(wait time.Duration) {
+		if soon == 0 || wait < soon {
+			soon = wait
+		}
+	}
+	now := d.o.Now()
+	for _, x := range d.devices {
+		k := d.known[x.Name]
+		if !w.all && !w.devices[x.Name] && k.failures == 0 {
+			continue
+		}
+		if wait := k.retry.Sub(now); k.failures > 0 && wait > 0 {
+			later(wait)
+			continue
+		}
+		if wait := driftGap - now.Sub(k.looked); w.devices[x.Name] && wait > 0 {
+			later(wait)
+			continue
+		}
+		if m, ok := x.Driver.(driver.Marker); ok && x.Err == nil {
+			mark, err := m.Mark(ctx)
+			if err == nil && mark == k.mark && k.site == d.site {
+				continue
+			}
+			marks[x.Name] = mark
+		}
+		k.looked = now
+		due = append(due, x)
+	}
+	return due, marks, soon
+}
+
+// done notes what became of a pass.
+func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *controller.Pass, err error, began time.Time) {
+	now := d.o.Now()
+	trouble := map[string]string{}
+	for name, text := range d.View().Trouble {
+		if d.known[name] != nil && !slices.ContainsFunc(due, func(x *reconcile.Device) bool { return x.Name == name }) {
+			trouble[name] = text
+		}
+	}
+	for _, x := range due {
+		k := d.known[x.Name]
+		text := d.verdict(x, p, err)
+		switch {
+		case text == "":
+			k.failures, k.site, k.mark = 0, nil, ""
+			if p.Result == controller.InSync {
+				k.site, k.mark = d.site, marks[x.Name]
+			} else if p.Apply != nil { // look once more, now that it has changed
+				d.next.add(why{what: "after the change", device: x.Name, after: driftGap}, now)
+			}
+		default:
+			trouble[x.Name] = text
+			k.site, k.mark = nil, ""
+			k.failures++
+			wait := min(firstRetry<<min(k.failures-1, 20), lastRetry)
+			k.retry = now.Add(wait)
+			d.next.add(why{what: "another try", after: wait}, now)
+		}
+	}
+	problem := ""
+	if err != nil {
+		problem = err.Error()
+		d.o.Log.Error("a pass failed", "error", err)
+	}
+	if p != nil && p.Plan != nil {
+		if p.Result == controller.Applied {
+			d.accept, d.reason, d.okayed = nil, "", ""
+		}
+		last := d.View().Pass
+		if p.Result != controller.InSync && (last == nil || last.Result != p.Result || last.Why != p.Why || p.Apply != nil) {
+			d.o.Log.Info("a pass ended", "result", p.Result, "why", p.Why, "drift", p.Drift, "took", now.Sub(began).Round(time.Millisecond))
+		}
+	}
+	d.publish(func(v *View) {
+		if p != nil && p.Plan != nil {
+			v.Pass, v.At = p, now
+		}
+		v.Trouble, v.StoreProblem = trouble, problem
+	})
+	d.metrics.pass(p, err, now.Sub(began))
+}
+
+// verdict says what keeps a device from being what it has to be; "" for nothing.
+func (d *Daemon) verdict(x *reconcile.Device, p *controller.Pass, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	if p.Plan != nil {
+		for i := range x.Points {
+			k := slices.IndexFunc(p.Plan.Points, func(pt plan.Point) bool { return pt.Name == x.Points[i].Name })
+			if k >= 0 && (p.Plan.Points[k].Status == plan.Unreachable || p.Plan.Points[k].Status == plan.Refused) {
+				return p.Plan.Points[k].Error
+			}
+		}
+		if p.Result == controller.Failed && p.Apply == nil { // of others
+			return ""
+		}
+	}
+	switch p.Result {
+	case controller.InSync, controller.Applied:
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", p.Result, p.Why)
+}
+
+// statusLine is one line for systemctl status.
+func (d *Daemon) statusLine() string {
+	v := d.View()
+	var parts []string
+	if v.Pass != nil {
+		parts = append(parts, string(v.Pass.Result))
+	}
+	if len(v.Trouble) > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %d devices in trouble", len(v.Trouble), len(v.Devices)))
+	}
+	if v.BadSite != "" {
+		parts = append(parts, "the site directory is bad, the last good one is in force")
+	}
+	return strings.Join(parts, "; ")
+}

@@ -25,6 +25,8 @@ type PassOptions struct {
 	Approved string
 	// DryRun changes nothing.
 	DryRun bool
+
+	rollsTo string // the apply that is gone back to
 }
 
 // Result says how a pass ended.
@@ -97,15 +99,21 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		p.Result, p.Why = Drifted, fmt.Sprintf("%s: somebody changed it, and `drift: report` leaves it so", strings.Join(p.Drift, ", "))
 		return p, nil
 	}
+	if back, err := c.rolledBack(s.Config.Hash); err != nil {
+		return nil, err
+	} else if back && o.rollsTo == "" && !slices.Contains(o.Accept, BrakeRolledBack) {
+		p.Result, p.Why = Held, BrakeRolledBack+": the site directory is the one that somebody has gone back from; change it, or accept this"
+		return p, nil
+	}
 	if open := openBrakes(r.Plan, o.Accept); len(open) > 0 {
 		p.Result, p.Why = Held, strings.Join(open, "; ")
 		return p, nil
 	}
-	if s.Config.Settings.Approval == config.ApprovalRequired && o.Approved != r.Plan.ID && !(unmoved && len(p.Drift) > 0) {
+	if s.Config.Settings.Approval == config.ApprovalRequired && o.Approved != r.Plan.ID && o.rollsTo == "" && !(unmoved && len(p.Drift) > 0) {
 		p.Result, p.Why = Held, fmt.Sprintf("plan %s waits for approval", r.Plan.ID)
 		return p, nil
 	}
-	done, err := c.Apply(ctx, s, r, Order{Reason: o.Reason, Timeout: s.Config.Settings.ConfirmTimeout, Confirm: true})
+	done, err := c.Apply(ctx, s, r, Order{Reason: o.Reason, RollsTo: o.rollsTo, Timeout: s.Config.Settings.ConfirmTimeout, Confirm: true})
 	if done.Apply.ID == "" {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,9 @@ type Daemon struct {
 	notify  notifier
 	metrics *metrics
 
+	who, from string
+	override  sync.Mutex // who changes the list of quarantines
+
 	work chan func(context.Context) // for the goroutine that writes
 	wake chan why                   // a pass is wanted
 
@@ -63,9 +67,6 @@ type Daemon struct {
 	devices []*reconcile.Device
 	known   map[string]*known // device -> what is known of it
 	next    pending
-	accept  []string
-	reason  string
-	okayed  string // the plan that somebody has approved
 
 	now atomic.Pointer[View]
 }
@@ -114,7 +115,7 @@ func New(o Options, who, from string) *Daemon {
 	if o.Interval <= 0 {
 		o.Interval = DefaultInterval
 	}
-	d := &Daemon{o: o, notify: newNotifier(), work: make(chan func(context.Context)), wake: make(chan why, 64), known: map[string]*known{}}
+	d := &Daemon{o: o, who: who, from: from, notify: newNotifier(), work: make(chan func(context.Context)), wake: make(chan why, 64), known: map[string]*known{}}
 	if d.o.Load == nil {
 		d.o.Load = d.load
 	}

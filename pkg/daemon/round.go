@@ -41,7 +41,7 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 		only = nil
 	}
 	d.o.Log.Debug("a pass begins", "why", w.why, "devices", len(due))
-	p, err := d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{Only: only, Accept: d.accept, Reason: d.reason, Approved: d.okayed})
+	p, err := d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{Only: only})
 	d.done(due, marks, p, err, began)
 	d.planExpiry()
 }
@@ -202,9 +202,6 @@ func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *contr
 		d.o.Log.Error("a pass failed", "error", err)
 	}
 	if p != nil && p.Plan != nil {
-		if p.Result == controller.Applied {
-			d.accept, d.reason, d.okayed = nil, "", ""
-		}
 		last := d.View().Pass
 		if p.Result != controller.InSync && (last == nil || last.Result != p.Result || last.Why != p.Why || p.Apply != nil) {
 			d.o.Log.Info("a pass ended", "result", p.Result, "why", p.Why, "drift", p.Drift, "took", now.Sub(began).Round(time.Millisecond))

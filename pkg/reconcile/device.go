@@ -9,6 +9,7 @@ import (
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
+	"bulkhead/pkg/policy"
 	"bulkhead/pkg/store"
 )
 
@@ -73,6 +74,32 @@ func (s *Site) OnTrial(devices []*Device, j store.Journal) ([]apply.OnTrial, err
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+// ObserveJob is the change of a device by which one of its points drops nothing, and
+// the others what they have to.
+func (s *Site) ObserveJob(ctx context.Context, d *Device, point string) (*apply.Job, error) {
+	points := slices.Clone(d.Points)
+	enforced := map[string]bool{}
+	for i := range points {
+		enforced[points[i].Name] = true // nobody has to learn anything for this
+		if points[i].Name == point {
+			points[i].Mode = policy.Observe
+		}
+	}
+	have, err := d.Driver.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := d.Driver.Render(s.desired(d, points, enforced), have)
+	if err != nil {
+		return nil, err
+	}
+	ch, err := d.Driver.Diff(have, r.State)
+	if err != nil {
+		return nil, err
+	}
+	return &apply.Job{Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Points: points, Encode: s.encoder(d.Kind)}, nil
 }
 
 // RemovalJob is a Removal as a job that can be journaled. Nothing is proved by it:

@@ -1,0 +1,355 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/controller"
+	"bulkhead/pkg/plan"
+	"bulkhead/pkg/reconcile"
+	"bulkhead/pkg/store"
+)
+
+// Permission is what somebody may do over the API.
+type Permission string
+
+// The permissions. They imply each other in no way.
+const (
+	PermView     Permission = "view"     // read everything
+	PermPlan     Permission = "plan"     // have a plan made
+	PermApprove  Permission = "approve"  // approve a plan
+	PermApply    Permission = "apply"    // apply, accept brakes, roll back
+	PermOverride Permission = "override" // quarantine, release, open
+)
+
+// Permissions lists all.
+func Permissions() []Permission {
+	return []Permission{PermView, PermPlan, PermApprove, PermApply, PermOverride}
+}
+
+// Show gives what the API shows of a site that commands show as well, so that the
+// two cannot differ.
+type Show struct {
+	Groups  func(s *reconcile.Site) (any, error)
+	Explain func(s *reconcile.Site, devices []*reconcile.Device, from, to, service string) (any, error)
+}
+
+// API answers for a daemon.
+type API struct {
+	d    *Daemon
+	show Show
+	auth Authenticator
+}
+
+// route is one operation. Every one names the permission that it needs.
+type route struct {
+	method, path string
+	perm         Permission
+	doc          string
+	// in is a value of the body's type, nil for none; out of the answer's.
+	in, out any
+	do      func(a *API, r *request) (any, error)
+}
+
+// request is a call by somebody who may make it.
+type request struct {
+	*http.Request
+	who  Identity
+	body any
+}
+
+// problem is an error that says with which status it is answered.
+type problem struct {
+	status int
+	err    error
+}
+
+func (p *problem) Error() string { return p.err.Error() }
+func (p *problem) Unwrap() error { return p.err }
+
+func refuse(status int, format string, args ...any) error {
+	return &problem{status, fmt.Errorf(format, args...)}
+}
+
+// maxBody bounds what a call may send, in bytes.
+const maxBody = 64 << 10
+
+// StatusAnswer tells how the daemon is.
+type StatusAnswer struct {
+	FormatVersion string                 `json:"formatVersion"`
+	Site          string                 `json:"site"`
+	Started       time.Time              `json:"started"`
+	Result        controller.Result      `json:"result,omitempty"` // of the last pass that looked at a device
+	Why           string                 `json:"why,omitempty"`
+	At            time.Time              `json:"at,omitzero"`
+	Plan          string                 `json:"plan,omitempty"`
+	Trouble       map[string]string      `json:"trouble"` // by device
+	BadSite       string                 `json:"badSite,omitempty"`
+	BadSince      time.Time              `json:"badSince,omitzero"`
+	Problem       string                 `json:"problem,omitempty"`
+	Quarantined   []reconcile.Quarantine `json:"quarantined"`
+}
+
+// The bodies of calls.
+type (
+	// ApplyCall has a pass made now.
+	ApplyCall struct {
+		Accept []string `json:"accept,omitempty"` // brakes
+		Reason string   `json:"reason,omitempty"` // wanted with accept
+		Plan   string   `json:"plan,omitempty"`   // only this one; "" is whatever it is
+	}
+	// RollbackCall goes back to what an apply enforced; "" is the one before the last.
+	RollbackCall struct {
+		Apply  string   `json:"apply,omitempty"`
+		Accept []string `json:"accept,omitempty"`
+		Reason string   `json:"reason"`
+	}
+	// OverrideCall is for a time and a reason.
+	OverrideCall struct {
+		For    string `json:"for,omitempty"` // as "15m"
+		Reason string `json:"reason"`
+	}
+	// DoneAnswer tells what a call did.
+	DoneAnswer struct {
+		FormatVersion string    `json:"formatVersion"`
+		Done          string    `json:"done"`
+		Until         time.Time `json:"until,omitzero"`
+		// Waits names devices where it is not in force before the next pass.
+		Waits []string `json:"waits"`
+	}
+	// PassAnswer is a pass.
+	PassAnswer struct {
+		FormatVersion string            `json:"formatVersion"`
+		Result        controller.Result `json:"result"`
+		Why           string            `json:"why,omitempty"`
+		Apply         string            `json:"apply,omitempty"`
+		Plan          *plan.Plan        `json:"plan"`
+	}
+)
+
+const format = "1.0"
+
+func routes() []route {
+	return []route{
+		{"GET", "/v1/status", PermView, "how the daemon and its devices are", nil, StatusAnswer{}, (*API).status},
+		{"GET", "/v1/inventory", PermView, "the assets, as merged from all sources", nil, map[string]any{}, (*API).inventory},
+		{"GET", "/v1/groups", PermView, "the groups with their members", nil, map[string]any{}, (*API).groups},
+		{"GET", "/v1/explain", PermView, "what decides a flow: src, dst, service", nil, map[string]any{}, (*API).explain},
+		{"GET", "/v1/coverage", PermView, "flows that policy drops and no point does", nil, map[string]any{}, (*API).coverage},
+		{"GET", "/v1/plan", PermView, "the plan of the last pass", nil, PassAnswer{}, (*API).lastPass},
+		{"GET", "/v1/history", PermView, "the applies, newest first", nil, map[string]any{}, (*API).history},
+		{"GET", "/metrics", PermView, "for Prometheus", nil, nil, nil},
+		{"GET", "/v1/openapi.json", PermView, "this description", nil, map[string]any{}, (*API).openAPI},
+		{"POST", "/v1/plan", PermPlan, "make a plan now, and change nothing", nil, PassAnswer{}, (*API).planNow},
+		{"POST", "/v1/plans/{id}/approve", PermApprove, "approve the plan that waits", nil, PassAnswer{}, (*API).approve},
+		{"POST", "/v1/apply", PermApply, "make a pass now", ApplyCall{}, PassAnswer{}, (*API).apply},
+		{"POST", "/v1/rollback", PermApply, "go back to what an earlier apply enforced, and stay there until the site directory changes", RollbackCall{}, PassAnswer{}, (*API).rollback},
+		{"POST", "/v1/assets/{id}/quarantine", PermOverride, "cut an asset off, whatever policy says", OverrideCall{}, DoneAnswer{}, (*API).quarantine},
+		{"POST", "/v1/assets/{id}/release", PermOverride, "end an asset's quarantine", OverrideCall{}, DoneAnswer{}, (*API).release},
+		{"POST", "/v1/points/{name}/open", PermOverride, "break-glass: a point drops nothing for a time", OverrideCall{}, DoneAnswer{}, (*API).open},
+		{"POST", "/v1/points/{name}/close", PermOverride, "end break-glass before its time", OverrideCall{}, DoneAnswer{}, (*API).closePoint},
+	}
+}
+
+// Handler answers calls.
+func (d *Daemon) Handler(show Show, auth Authenticator) http.Handler {
+	a := &API{d, show, auth}
+	mux := http.NewServeMux()
+	for _, r := range routes() {
+		mux.Handle(r.method+" "+r.path, a.guarded(&r))
+	}
+	return http.MaxBytesHandler(mux, maxBody)
+}
+
+// guarded lets those call a route who may.
+func (a *API) guarded(rt *route) http.Handler {
+	metrics := promhttp.HandlerFor(a.d.metrics.registry, promhttp.HandlerOpts{})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who, err := a.auth.Identify(r)
+		if err != nil {
+			a.refused(r, "somebody", err)
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			answer(w, http.StatusUnauthorized, errorBody(err))
+			return
+		}
+		if !slices.Contains(who.Permissions, rt.perm) {
+			err := fmt.Errorf("%s has not the permission %q that %s %s needs", who.Name, rt.perm, rt.method, rt.path)
+			a.refused(r, who.Name, err)
+			answer(w, http.StatusForbidden, errorBody(err))
+			return
+		}
+		if rt.do == nil {
+			metrics.ServeHTTP(w, r)
+			return
+		}
+		req := &request{Request: r, who: who}
+		out, err := a.call(rt, req)
+		if err != nil {
+			status := http.StatusInternalServerError
+			var p *problem
+			if errors.As(err, &p) {
+				status = p.status
+			}
+			answer(w, status, errorBody(err))
+			return
+		}
+		answer(w, http.StatusOK, out)
+	})
+}
+
+func (a *API) call(rt *route, r *request) (any, error) {
+	if rt.in != nil {
+		switch rt.in.(type) {
+		case ApplyCall:
+			r.body = &ApplyCall{}
+		case RollbackCall:
+			r.body = &RollbackCall{}
+		case OverrideCall:
+			r.body = &OverrideCall{}
+		}
+		dec := json.NewDecoder(r.Body)
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(r.body); err != nil {
+			return nil, refuse(http.StatusBadRequest, "the body is not what %s %s takes: %w", rt.method, rt.path, err)
+		}
+		if dec.More() {
+			return nil, refuse(http.StatusBadRequest, "there is something after the body")
+		}
+	}
+	return rt.do(a, r)
+}
+
+// refused writes down who was turned away.
+func (a *API) refused(r *http.Request, who string, why error) {
+	a.d.o.Log.Warn("a call was refused", "who", who, "from", r.RemoteAddr, "call", r.Method+" "+r.URL.Path, "why", why)
+	if _, err := a.d.o.Store.AppendAudit(store.Entry{Who: who, From: r.RemoteAddr, Action: "refused", Object: r.Method + " " + r.URL.Path, Reason: why.Error(), Result: "refused"}); err != nil {
+		a.d.o.Log.Error("cannot write the audit log", "error", err)
+	}
+}
+
+func errorBody(err error) map[string]any {
+	return map[string]any{"formatVersion": format, "error": err.Error()}
+}
+
+func answer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // who hung up gets nothing
+}
+
+// site gives what is in force, once there is anything.
+func (a *API) site() (*View, error) {
+	v := a.d.View()
+	if v.Site == nil {
+		return nil, refuse(http.StatusServiceUnavailable, "the site is not worked out yet")
+	}
+	return v, nil
+}
+
+func (a *API) status(*request) (any, error) {
+	v, err := a.site()
+	if err != nil {
+		return nil, err
+	}
+	out := StatusAnswer{FormatVersion: format, Site: v.Site.Config.Settings.Name, Started: v.Started, Trouble: v.Trouble,
+		BadSite: v.BadSite, BadSince: v.BadSince, Problem: v.StoreProblem, Quarantined: append([]reconcile.Quarantine{}, v.Site.Quarantined...)}
+	if v.Pass != nil {
+		out.Result, out.Why, out.At, out.Plan = v.Pass.Result, v.Pass.Why, v.At, v.Pass.Plan.ID
+	}
+	return out, nil
+}
+
+func (a *API) inventory(*request) (any, error) {
+	v, err := a.site()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"formatVersion": format, "assets": v.Site.Inventory.Assets, "conflicts": v.Site.Inventory.Conflicts}, nil
+}
+
+func (a *API) groups(*request) (any, error) {
+	v, err := a.site()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.show.Groups(v.Site)
+	return map[string]any{"formatVersion": format, "groups": rows}, err
+}
+
+func (a *API) explain(r *request) (any, error) {
+	v, err := a.site()
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
+	e, err := a.show.Explain(v.Site, v.Devices, q.Get("src"), q.Get("dst"), q.Get("service"))
+	if err != nil {
+		return nil, &problem{http.StatusBadRequest, err}
+	}
+	return map[string]any{"formatVersion": format, "flow": e}, nil
+}
+
+func (a *API) coverage(*request) (any, error) {
+	v, err := a.site()
+	if err != nil {
+		return nil, err
+	}
+	rows := []compile.Uncovered{}
+	if v.Pass != nil {
+		rows = append(rows, v.Pass.Plan.Uncovered...)
+	}
+	return map[string]any{"formatVersion": format, "uncovered": rows}, nil
+}
+
+func passAnswer(p *controller.Pass) PassAnswer {
+	out := PassAnswer{FormatVersion: format, Result: p.Result, Why: p.Why, Plan: p.Plan}
+	if p.Apply != nil {
+		out.Apply = p.Apply.Apply.ID
+	}
+	return out
+}
+
+func (a *API) lastPass(*request) (any, error) {
+	v := a.d.View()
+	if v.Pass == nil {
+		return nil, refuse(http.StatusNotFound, "no plan was made yet")
+	}
+	return passAnswer(v.Pass), nil
+}
+
+func (a *API) history(*request) (any, error) {
+	list, err := a.d.o.Store.History(100)
+	return map[string]any{"formatVersion": format, "applies": append([]store.Apply{}, list...)}, err
+}
+
+// reasonOf wants words.
+func reasonOf(text string) (string, error) {
+	if text = strings.TrimSpace(text); text == "" {
+		return "", refuse(http.StatusBadRequest, "a reason is wanted: others have to read why")
+	}
+	return text, nil
+}
+
+func (a *API) planNow(r *request) (any, error) {
+	var p *controller.Pass
+	err := a.d.Do(r.Context(), func(ctx context.Context) (err error) {
+		p, err = a.d.dry(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return passAnswer(p), nil
+}

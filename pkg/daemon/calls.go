@@ -1,0 +1,209 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/controller"
+	"bulkhead/pkg/reconcile"
+	"bulkhead/pkg/store"
+)
+
+// dry makes a plan of everything, and changes nothing.
+func (d *Daemon) dry(ctx context.Context) (*controller.Pass, error) {
+	d.reload(ctx)
+	return d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{DryRun: true})
+}
+
+// passNow makes a pass over everything, on somebody's word, and gives it.
+func (a *API) passNow(r *request, o controller.PassOptions, only string) (any, error) {
+	var p *controller.Pass
+	err := a.d.Do(r.Context(), func(ctx context.Context) (err error) {
+		d := a.d
+		if only != "" {
+			if p, err = d.dry(ctx); err != nil {
+				return err
+			}
+			if p.Plan == nil || p.Plan.ID != only {
+				now := "none"
+				if p.Plan != nil {
+					now = p.Plan.ID
+				}
+				return refuse(http.StatusConflict, "plan %s is stale: the plan of now is %s", only, now)
+			}
+		}
+		d.c.Who, d.c.From = r.who.Name, r.who.From
+		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+		d.reload(ctx)
+		began := d.o.Now()
+		p, err = d.c.Pass(ctx, d.site, d.devices, o)
+		d.done(d.devices, map[string]string{}, p, err, began)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return passAnswer(p), nil
+}
+
+func (a *API) apply(r *request) (any, error) {
+	c := r.body.(*ApplyCall)
+	if len(c.Accept) > 0 {
+		var err error
+		if c.Reason, err = reasonOf(c.Reason); err != nil {
+			return nil, err
+		}
+	}
+	return a.passNow(r, controller.PassOptions{Accept: c.Accept, Reason: c.Reason}, c.Plan)
+}
+
+func (a *API) approve(r *request) (any, error) {
+	id := r.PathValue("id")
+	// Approved is that plan and nothing else: one that has moved is refused.
+	return a.passNow(r, controller.PassOptions{Approved: id, Reason: "approved by " + r.who.Name}, id)
+}
+
+func (a *API) rollback(r *request) (any, error) {
+	c := r.body.(*RollbackCall)
+	reason, err := reasonOf(c.Reason)
+	if err != nil {
+		return nil, err
+	}
+	var p *controller.Pass
+	err = a.d.Do(r.Context(), func(ctx context.Context) (err error) {
+		d := a.d
+		d.c.Who, d.c.From = r.who.Name, r.who.From
+		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+		began := d.o.Now()
+		p, err = d.c.Rollback(ctx, c.Apply, d.o.Kinds, d.site.Config.Hash, controller.PassOptions{Accept: c.Accept, Reason: reason})
+		if err != nil {
+			return &problem{http.StatusConflict, err}
+		}
+		d.done(d.devices, map[string]string{}, p, nil, began)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return passAnswer(p), nil
+}
+
+// overrideFor reads for how long, and why.
+func overrideFor(r *request, fallback time.Duration) (time.Duration, string, error) {
+	c := r.body.(*OverrideCall)
+	reason, err := reasonOf(c.Reason)
+	if err != nil {
+		return 0, "", err
+	}
+	if c.For == "" {
+		return fallback, reason, nil
+	}
+	for_, err := time.ParseDuration(c.For)
+	if err != nil || for_ <= 0 {
+		return 0, "", refuse(http.StatusBadRequest, "for is %q: a time is written like 15m or 24h", c.For)
+	}
+	return for_, reason, nil
+}
+
+// DefaultQuarantine is for how long an asset is cut off where nothing is said.
+const DefaultQuarantine = 24 * time.Hour
+
+// quarantine does not wait for a pass that is under way: what it writes to a device
+// is one transaction of its own.
+func (a *API) quarantine(r *request) (any, error) {
+	for_, reason, err := overrideFor(r, DefaultQuarantine)
+	if err != nil {
+		return nil, err
+	}
+	v, err := a.site()
+	if err != nil {
+		return nil, err
+	}
+	q := reconcile.Quarantine{Asset: r.PathValue("id"), Until: a.d.o.Now().Add(for_), Who: r.who.Name, Reason: reason}
+	c := controller.Controller{Store: a.d.o.Store, Now: a.d.o.Now, Who: r.who.Name, From: r.who.From}
+	a.d.override.Lock()
+	waits, err := c.Quarantine(r.Context(), v.Site, v.Devices, q)
+	a.d.override.Unlock()
+	a.d.Wake("asset " + q.Asset + " is in quarantine")
+	if err != nil && waits == nil {
+		return nil, &problem{http.StatusConflict, err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return DoneAnswer{FormatVersion: format, Done: "asset " + q.Asset + " is in quarantine", Until: q.Until, Waits: append([]string{}, waits...)}, nil
+}
+
+func (a *API) release(r *request) (any, error) {
+	reason, err := reasonOf(r.body.(*OverrideCall).Reason)
+	if err != nil {
+		return nil, err
+	}
+	c := controller.Controller{Store: a.d.o.Store, Now: a.d.o.Now, Who: r.who.Name, From: r.who.From}
+	a.d.override.Lock()
+	err = c.Release(r.PathValue("id"), r.who.Name, reason)
+	a.d.override.Unlock()
+	if err != nil {
+		return nil, &problem{http.StatusConflict, err}
+	}
+	a.d.Wake("asset " + r.PathValue("id") + " is released")
+	v, err := a.site()
+	if err != nil {
+		return nil, err
+	}
+	out := DoneAnswer{FormatVersion: format, Done: "asset " + r.PathValue("id") + " is released", Waits: []string{}}
+	for _, d := range v.Devices {
+		out.Waits = append(out.Waits, d.Name)
+	}
+	return out, nil
+}
+
+// DefaultOpen is for how long break-glass lasts where nothing is said.
+const DefaultOpen = 15 * time.Minute
+
+func (a *API) open(r *request) (any, error) {
+	for_, reason, err := overrideFor(r, DefaultOpen)
+	if err != nil {
+		return nil, err
+	}
+	point := r.PathValue("name")
+	var done store.Apply
+	err = a.d.Do(r.Context(), func(ctx context.Context) (err error) {
+		d := a.d
+		d.c.Who, d.c.From = r.who.Name, r.who.From
+		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+		done, err = d.c.Open(ctx, d.site, d.devices, point, for_, reason)
+		if !done.Deadline.IsZero() {
+			d.next.add(why{what: "break-glass is over", after: done.Deadline.Sub(d.o.Now()) + time.Second, reload: true}, d.o.Now())
+		}
+		return err
+	})
+	if err != nil {
+		return nil, &problem{http.StatusConflict, err}
+	}
+	return DoneAnswer{FormatVersion: format, Done: "point " + point + " drops nothing", Until: done.Deadline, Waits: []string{}}, nil
+}
+
+func (a *API) closePoint(r *request) (any, error) {
+	point := r.PathValue("name")
+	err := a.d.Do(r.Context(), func(ctx context.Context) error {
+		d := a.d
+		if !slices.ContainsFunc(d.site.Config.Settings.Points, func(p config.Point) bool { return p.Name == point }) {
+			return refuse(http.StatusNotFound, "there is no point %q", point)
+		}
+		d.c.Who, d.c.From = r.who.Name, r.who.From
+		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+		if _, err := d.c.Close(ctx, d.site); err != nil {
+			return &problem{http.StatusConflict, err}
+		}
+		d.next.add(why{what: "break-glass was ended", reload: true}, d.o.Now())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return DoneAnswer{FormatVersion: format, Done: "point " + point + " enforces again", Waits: []string{}}, nil
+}

@@ -1,0 +1,88 @@
+package daemon
+
+import (
+	"reflect"
+	"regexp"
+	"strings"
+
+	"github.com/google/jsonschema-go/jsonschema"
+)
+
+var pathParameter = regexp.MustCompile(`\{([a-z]+)\}`)
+
+// openAPI describes the routes by themselves (OpenAPI 3.1): the list that calls are
+// dispatched by is the one that is described.
+func (a *API) openAPI(*request) (any, error) { return Describe() }
+
+// Describe gives the description of the API.
+func Describe() (map[string]any, error) {
+	paths := map[string]map[string]any{}
+	for _, r := range routes() {
+		op := map[string]any{
+			"summary":              r.doc,
+			"operationId":          operationID(r),
+			"x-permission":         r.perm,
+			"security":             []any{map[string]any{"bearer": []string{}}},
+			"responses":            map[string]any{},
+			"x-unix-socket-allows": "root, the daemon's own user, and what the socket's group may",
+		}
+		var params []any
+		for _, m := range pathParameter.FindAllStringSubmatch(r.path, -1) {
+			params = append(params, map[string]any{"name": m[1], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+		}
+		if r.path == "/v1/explain" {
+			for _, name := range []string{"src", "dst", "service"} {
+				params = append(params, map[string]any{"name": name, "in": "query", "required": true, "schema": map[string]any{"type": "string"}})
+			}
+		}
+		if params != nil {
+			op["parameters"] = params
+		}
+		if r.in != nil {
+			s, err := schemaOf(r.in)
+			if err != nil {
+				return nil, err
+			}
+			op["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": s}}}
+		}
+		responses := map[string]any{
+			"401": map[string]any{"description": "nobody that is known"},
+			"403": map[string]any{"description": "without the permission " + string(r.perm)},
+		}
+		ok := map[string]any{"description": "done"}
+		if r.out != nil {
+			s, err := schemaOf(r.out)
+			if err != nil {
+				return nil, err
+			}
+			ok["content"] = map[string]any{"application/json": map[string]any{"schema": s}}
+		}
+		responses["200"] = ok
+		op["responses"] = responses
+		if paths[r.path] == nil {
+			paths[r.path] = map[string]any{}
+		}
+		paths[r.path][strings.ToLower(r.method)] = op
+	}
+	return map[string]any{
+		"openapi":    "3.1.0",
+		"info":       map[string]any{"title": "Bulkhead", "version": "1"},
+		"paths":      paths,
+		"components": map[string]any{"securitySchemes": map[string]any{"bearer": map[string]any{"type": "http", "scheme": "bearer"}}},
+	}, nil
+}
+
+func operationID(r route) string {
+	words := strings.FieldsFunc(r.path, func(c rune) bool { return c == '/' || c == '{' || c == '}' || c == '.' })
+	return strings.ToLower(r.method) + "_" + strings.Join(words, "_")
+}
+
+// schemaOf gives the schema of a body. Answers that commands show as well have their
+// own forms, which are described where the commands are.
+func schemaOf(v any) (any, error) {
+	switch v.(type) {
+	case ApplyCall, RollbackCall, OverrideCall, DoneAnswer:
+		return jsonschema.ForType(reflect.TypeOf(v), &jsonschema.ForOptions{})
+	}
+	return map[string]any{"type": "object"}, nil
+}

@@ -11,6 +11,7 @@ need nft nftables
 need ip iproute2
 need conntrack conntrack
 need ping iputils-ping
+need curl curl
 need unshare util-linux
 need setpriv util-linux
 need gcc gcc # the race detector links through it

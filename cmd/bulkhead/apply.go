@@ -90,6 +90,11 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	if d, err := a.daemon(); err != nil {
+		return err
+	} else if d != nil {
+		return a.applyByDaemon(ctx, d, file, o)
+	}
 	s, err := a.loaded(ctx, true)
 	if err != nil {
 		return err

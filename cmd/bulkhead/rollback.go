@@ -9,8 +9,9 @@ import (
 
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/config"
+	"bulkhead/pkg/controller"
+	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/reconcile"
-	"bulkhead/pkg/store"
 )
 
 func (a *app) rollbackCmd() *cobra.Command {
@@ -37,13 +38,20 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 	if err := o.check(); err != nil {
 		return err
 	}
+	d, err := a.daemon()
+	if err != nil {
+		return err
+	}
+	if d != nil {
+		return a.rollbackByDaemon(ctx, d, args, o)
+	}
 	if len(args) == 0 {
 		err := a.endWaiting(ctx, nil, false)
 		if !errors.Is(err, apply.ErrNothingOnTrial) {
 			return err
 		}
 	}
-	name, dir, err := a.siteName()
+	name, _, err := a.siteName()
 	if err != nil {
 		return err
 	}
@@ -52,28 +60,19 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 		return err
 	}
 	defer st.Close()
-	to, err := rollsTo(st, args)
+	id := ""
+	if len(args) > 0 {
+		id = args[0]
+	}
+	to, err := controller.RollsTo(st, id)
 	if err != nil {
-		return err
-	}
-	if to.Inputs == "" {
-		return fmt.Errorf("apply %s in %q does not hold what it was made from: it was made by an earlier version", to.ID, dir)
-	}
-	inputs, err := st.Blob(to.Inputs)
-	if err != nil {
-		return err
-	}
-	s, diags, err := reconcile.FromInputs(inputs, a.now(), a.kinds)
-	if err != nil {
-		return err
-	}
-	if diags.HasErrors() {
-		if err := diags.Render(a.err, reconcile.Source(a.site, s)); err != nil {
-			return err
-		}
-		return fmt.Errorf("the site of apply %s has errors by this version; nothing was written to any device", to.ID)
+		return withCode(exitRefused, err)
 	}
 	c := a.controller(st)
+	s, err := c.SiteOf(to, a.kinds)
+	if err != nil {
+		return err
+	}
 	if err := onTrial(c.NoTrial(ctx, s)); err != nil {
 		return err
 	}
@@ -86,31 +85,32 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 	if err := a.carryOut(ctx, c, r, s, o); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.err, "the site directory %q still says otherwise: the next apply plans that again\n", a.site)
+	if cfg, _ := config.Load(a.site); cfg.Hash != s.Config.Hash {
+		if err := c.RolledBackFrom(cfg.Hash); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(a.err, "the site directory %q still says otherwise: the next apply plans that again; `reconcile` and the daemon leave it until it changes\n", a.site)
 	return nil
 }
 
-// rollsTo finds the apply to go back to.
-func rollsTo(st *store.Store, args []string) (store.Apply, error) {
+// rollbackByDaemon has the daemon go back, and stay there.
+func (a *app) rollbackByDaemon(ctx context.Context, d *client, args []string, o applyOptions) error {
+	call := daemon.RollbackCall{Accept: o.accept, Reason: o.reason}
+	if call.Reason == "" {
+		call.Reason = "rollback"
+	}
 	if len(args) > 0 {
-		to, err := st.Apply(args[0])
-		if err == nil && to.State != store.Confirmed {
-			err = withCode(exitRefused, fmt.Errorf("apply %s is %s: only what was confirmed can be gone back to", to.ID, to.State))
-		}
-		return to, err
+		call.Apply = args[0]
 	}
-	all, err := st.History(0)
-	if err != nil {
-		return store.Apply{}, err
-	}
-	var confirmed []store.Apply
-	for _, x := range all {
-		if x.State == store.Confirmed {
-			confirmed = append(confirmed, x)
+	if !o.yes {
+		if err := a.ask(ctx, "The daemon goes back to what an earlier apply enforced, and stays there until the site directory changes. Go back?"); err != nil {
+			return err
 		}
 	}
-	if len(confirmed) < 2 {
-		return store.Apply{}, withCode(exitRefused, fmt.Errorf("there is no apply before the last one to go back to: `bulkhead remove POINT` takes everything off"))
+	var p daemon.PassAnswer
+	if err := d.call(ctx, "POST", pathOf("rollback"), call, &p); err != nil {
+		return err
 	}
-	return confirmed[1], nil
+	return a.sayPass(&p)
 }

@@ -116,7 +116,8 @@ Start with:
 	root.PersistentFlags().StringVar(&a.site, "site", site, "site directory (or BULKHEAD_SITE)")
 	root.PersistentFlags().StringVar(&a.state, "state", os.Getenv("BULKHEAD_STATE"), "state directory (or BULKHEAD_STATE; default $XDG_STATE_HOME/bulkhead)")
 	root.AddCommand(a.initCmd(), a.validateCmd(), a.assetsCmd(), a.groupsCmd(), a.explainCmd(), a.testCmd(),
-		a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.reconcileCmd(), a.bootCmd(), a.verifyCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
+		a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.reconcileCmd(), a.serveCmd(), a.approveCmd(),
+		a.quarantineCmd(), a.releaseCmd(), a.openCmd(), a.closeCmd(), a.bootCmd(), a.verifyCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
 		a.historyCmd(), a.auditCmd(), a.backupCmd(), a.restoreCmd(),
 		a.schemaCmd(), a.versionCmd(), a.demoCmd())
 	return root
@@ -125,7 +126,7 @@ Start with:
 // loaded reads and works out the site, and prints its diagnostics. collect asks
 // the site's sources too.
 func (a *app) loaded(ctx context.Context, collect bool) (*reconcile.Site, error) {
-	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, collect)
+	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, collect, a.quarantines)
 	if err != nil {
 		return nil, err
 	}

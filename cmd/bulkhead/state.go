@@ -66,6 +66,20 @@ func readState(dir, site string) (*store.Store, error) {
 	return store.OpenReadOnly(dir, site)
 }
 
+// quarantines tells which assets of a site are in quarantine.
+func (a *app) quarantines(site string) ([]reconcile.Quarantine, error) {
+	dir, err := store.Dir(a.state)
+	if err != nil {
+		return nil, err
+	}
+	st, err := readState(dir, site)
+	if err != nil || st == nil {
+		return nil, err
+	}
+	defer st.Close()
+	return controller.Quarantines(st)
+}
+
 // enforced tells which points have enforced before, and names applies that nobody
 // ended.
 func (a *app) enforced(s *reconcile.Site) (map[string]bool, error) {

@@ -60,3 +60,14 @@ func parseConntrackStat(text string) (invalid, dropped float64) {
 	}
 	return invalid, dropped
 }
+
+// warnConntrack says that the table is nearly full, once until it is not any more.
+func (d *Daemon) warnConntrack() {
+	t, ok := readConntrack()
+	full := ok && t.limit > 0 && t.entries >= conntrackFull*t.limit
+	if full && !d.warned {
+		d.o.Log.Warn("the kernel's table of flows is nearly full: above its limit new flows are dropped, whatever policy says; raise net.netfilter.nf_conntrack_max",
+			"entries", t.entries, "limit", t.limit)
+	}
+	d.warned = full
+}

@@ -67,6 +67,7 @@ type Daemon struct {
 	devices []*reconcile.Device
 	known   map[string]*known // device -> what is known of it
 	next    pending
+	warned  bool // that the table of flows is nearly full
 
 	now atomic.Pointer[View]
 }
@@ -87,6 +88,7 @@ type why struct {
 	device string // "" is all
 	after  time.Duration
 	reload bool // the site directory may have changed
+	hup    bool // somebody waits for it to be read
 }
 
 // View is what the daemon shows: a value that never changes.
@@ -141,6 +143,7 @@ type pending struct {
 	at      time.Time // zero: nothing is wanted
 	all     bool
 	reload  bool
+	hup     bool
 	devices map[string]bool
 	why     string
 }
@@ -153,7 +156,7 @@ func (p *pending) add(w why, now time.Time) {
 	if p.why == "" {
 		p.why = w.what
 	}
-	p.reload = p.reload || w.reload
+	p.reload, p.hup = p.reload || w.reload, p.hup || w.hup
 	if w.device == "" {
 		p.all = true
 		return
@@ -201,11 +204,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 		case f := <-d.work:
 			f(ctx)
 		case w := <-d.wake:
+			if w.hup {
+				d.notify.reloading()
+			}
 			d.next.add(w, d.o.Now())
 		case <-files:
 			d.next.add(why{what: "the site directory has changed", after: settleFiles, reload: true}, d.o.Now())
 		case <-poll.C:
 			d.next.add(why{what: "the interval is over", reload: true}, d.o.Now())
+			d.warnConntrack()
 			poll.Reset(spread(d.o.Interval))
 		case <-dog:
 			d.notify.alive()
@@ -216,7 +223,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			w := d.next
 			d.next = pending{}
 			d.round(ctx, w)
-			if first {
+			if first || w.hup {
 				first = false
 				d.notify.ready()
 			}
@@ -230,9 +237,14 @@ func spread(every time.Duration) time.Duration {
 }
 
 // Wake asks for a pass over everything.
-func (d *Daemon) Wake(what string) {
+func (d *Daemon) Wake(what string) { d.ask(why{what: what, reload: true}) }
+
+// Reload is Wake for SIGHUP: systemd is told when it is done.
+func (d *Daemon) Reload() { d.ask(why{what: "SIGHUP", reload: true, hup: true}) }
+
+func (d *Daemon) ask(w why) {
 	select {
-	case d.wake <- why{what: what, reload: true}:
+	case d.wake <- w:
 	default: // so much is wanted already that this is among it
 	}
 }
@@ -255,11 +267,7 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 
 // load reads the site directory and asks the sources.
 func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
-	q, err := controller.Quarantines(d.o.Store)
-	if err != nil {
-		return nil, err
-	}
-	s, diags, err := reconcile.Load(ctx, d.o.Dir, now, d.o.Kinds, true, q...)
+	s, diags, err := reconcile.Load(ctx, d.o.Dir, now, d.o.Kinds, true, func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) })
 	if err != nil {
 		return nil, err
 	}

@@ -38,13 +38,13 @@ type Site struct {
 	Reports []inventory.Report
 	// Quarantined are the assets that are cut off, in order of the asset.
 	Quarantined []Quarantine
-	kinds   []driver.Kind
+	kinds       []driver.Kind
 }
 
 // Load reads a site directory and works it out, with what reports says of the
 // network besides, and with assets in quarantine. Diagnostics are complete: the site is nil exactly if one of
 // them is an error.
-func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, collect bool, q ...Quarantine) (*Site, *diag.List, error) {
+func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, collect bool, who ...InQuarantine) (*Site, *diag.List, error) {
 	cfg, diags := config.Load(dir)
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
@@ -64,6 +64,14 @@ func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, c
 			return nil, diags, err
 		}
 		reports = append(reports, more...)
+	}
+	var q []Quarantine
+	for _, f := range who {
+		more, err := f(cfg.Settings.Name)
+		if err != nil {
+			return nil, diags, err
+		}
+		q = append(q, more...)
 	}
 	s, err := Build(cfg, reports, now, kinds, diags, q...)
 	return s, diags, err

@@ -24,6 +24,9 @@ type Quarantine struct {
 	Reason string    `json:"reason"`
 }
 
+// InQuarantine tells which assets of a site, by its name, are in quarantine.
+type InQuarantine func(site string) ([]Quarantine, error)
+
 // ActiveQuarantines gives those that have not ended, in order of the asset.
 func ActiveQuarantines(all []Quarantine, now time.Time) []Quarantine {
 	var out []Quarantine

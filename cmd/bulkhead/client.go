@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"bulkhead/pkg/config"
+	"bulkhead/pkg/controller"
+	"bulkhead/pkg/daemon"
+	"bulkhead/pkg/diag"
+	"bulkhead/pkg/plan"
+)
+
+// client speaks to a running daemon.
+type client struct {
+	http *http.Client
+	path string
+}
+
+// daemon finds the daemon of the site; nil if none runs.
+func (a *app) daemon() (*client, error) {
+	cfg, diags := config.Load(a.site)
+	if diags.HasErrors() && (cfg.Settings.Name == "" || cfg.Settings.Name == config.DefaultName) {
+		return nil, nil // the mistakes are said by whoever loads the site
+	}
+	path, err := a.socketPath("", cfg.Settings.Name)
+	if err != nil || path == "" {
+		return nil, err
+	}
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return (&net.Dialer{Timeout: 2 * time.Second}).DialContext(ctx, "unix", path)
+	}
+	probe, err := dial(context.Background())
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("a daemon runs, and you may not speak to it: %w", err)
+		}
+		return nil, nil // nobody is there, or what a dead one left
+	}
+	probe.Close()
+	return &client{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}}, path}, nil
+}
+
+// call makes one call; in may be nil.
+func (c *client) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://bulkhead"+path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("cannot reach the daemon at %s: %w", c.path, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("cannot read the daemon's answer: %w", err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return json.Unmarshal(b, out)
+	}
+	var e struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(b, &e) != nil || e.Error == "" {
+		e.Error = resp.Status
+	}
+	err = fmt.Errorf("%s", diag.Safe(e.Error))
+	switch resp.StatusCode {
+	case http.StatusForbidden, http.StatusUnauthorized, http.StatusConflict:
+		return withCode(exitRefused, err)
+	}
+	return err
+}
+
+func pathOf(parts ...string) string {
+	out := "/v1"
+	for _, p := range parts {
+		out += "/" + url.PathEscape(p)
+	}
+	return out
+}
+
+// applyByDaemon has the daemon make a plan, shows it, asks whoever has to be asked,
+// and has that plan applied and nothing else. The daemon confirms what it has proved.
+func (a *app) applyByDaemon(ctx context.Context, d *client, file string, o applyOptions) error {
+	var p daemon.PassAnswer
+	if err := d.call(ctx, "POST", pathOf("plan"), nil, &p); err != nil {
+		return err
+	}
+	if p.Plan == nil {
+		return a.sayPass(&p)
+	}
+	if file != "" {
+		if err := samePlan(file, p.Plan); err != nil {
+			return err
+		}
+	} else if o.format == "text" {
+		if _, err := a.out.Write(plan.Text(p.Plan, a.colour(""))); err != nil {
+			return err
+		}
+	}
+	if err := planExit(p.Plan, false); err != nil {
+		return err
+	}
+	if !p.Plan.HasChanges() {
+		fmt.Fprintln(a.err, "nothing to do: every point enforces what policy says")
+		return a.said(o.format, p.Plan, nil)
+	}
+	if err := brakesAccepted(p.Plan, o.accept); err != nil {
+		return err
+	}
+	if !o.yes {
+		if err := a.ask(ctx, fmt.Sprintf("Apply plan %s? The daemon confirms it as soon as it is proved.", p.Plan.ID)); err != nil {
+			return err
+		}
+	}
+	call := daemon.ApplyCall{Accept: append([]string{controller.BrakeRolledBack}, o.accept...), Reason: o.reason, Plan: p.Plan.ID}
+	if call.Reason == "" {
+		call.Reason = "apply"
+	}
+	if err := d.call(ctx, "POST", pathOf("apply"), call, &p); err != nil {
+		return err
+	}
+	if err := a.said(o.format, p.Plan, nil); err != nil {
+		return err
+	}
+	return a.sayPass(&p)
+}

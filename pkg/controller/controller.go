@@ -70,8 +70,8 @@ func (c *Controller) Apply(ctx context.Context, s *reconcile.Site, r *reconcile.
 	done, err := x.RunJournaled(ctx, c.Store, record, r.Jobs, o.Confirm)
 	if done.Apply.ID != "" && !Waits(&done) {
 		done.Store = errors.Join(done.Store, c.noteEnforced(r.Plan, done.Outcomes))
-		if err == nil { // whatever was gone back from, somebody wants this now
-			done.Store = errors.Join(done.Store, c.RolledBackFrom(""))
+		if back, backErr := c.rolledBack(s.Config.Hash); err == nil && back { // somebody wants it now, after all
+			done.Store = errors.Join(done.Store, backErr, c.RolledBackFrom(""))
 		}
 	}
 	return done, err

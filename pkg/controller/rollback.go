@@ -66,7 +66,7 @@ func (c *Controller) SiteOf(to store.Apply, kinds []driver.Kind) (*reconcile.Sit
 }
 
 // Rollback makes a pass with the site of an earlier apply, and keeps passes from
-// applying the site directory again that was gone back from.
+// applying the site directory again that was gone back from, by its hash ("": none).
 func (c *Controller) Rollback(ctx context.Context, id string, kinds []driver.Kind, from string, o PassOptions) (*Pass, error) {
 	to, err := RollsTo(c.Store, id)
 	if err != nil {
@@ -82,10 +82,30 @@ func (c *Controller) Rollback(ctx context.Context, id string, kinds []driver.Kin
 	}
 	o.rollsTo = to.ID
 	p, err := c.Pass(ctx, s, devices, o)
-	if err == nil && (p.Result == Applied || p.Result == InSync) && s.Config.Hash != from {
+	if err == nil && (p.Result == Applied || p.Result == InSync) && from != "" && s.Config.Hash != from {
 		err = c.RolledBackFrom(from)
 	}
 	return p, err
+}
+
+// Pinned gives the site that was gone back to, where a site directory is the one that
+// was gone back from; nil where it is not.
+func (c *Controller) Pinned(hash string, kinds []driver.Kind) (*reconcile.Site, string, error) {
+	back, err := c.rolledBack(hash)
+	if err != nil || !back {
+		return nil, "", err
+	}
+	all, err := c.Store.History(0)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, a := range all {
+		if a.State == store.Confirmed && a.Inputs != "" {
+			s, err := c.SiteOf(a, kinds)
+			return s, a.ID, err
+		}
+	}
+	return nil, "", errors.New("a site directory was gone back from, and the history does not tell to what")
 }
 
 // RolledBackFrom holds a site directory, by its hash.

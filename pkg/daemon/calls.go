@@ -78,11 +78,16 @@ func (a *API) rollback(r *request) (any, error) {
 		d.c.Who, d.c.From = r.who.Name, r.who.From
 		defer func() { d.c.Who, d.c.From = d.who, d.from }()
 		began := d.o.Now()
-		p, err = d.c.Rollback(ctx, c.Apply, d.o.Kinds, d.site.Config.Hash, controller.PassOptions{Accept: c.Accept, Reason: reason})
+		from := d.site.Config.Hash
+		if d.View().RolledBack != "" { // from where one has gone back already
+			from = ""
+		}
+		p, err = d.c.Rollback(ctx, c.Apply, d.o.Kinds, from, controller.PassOptions{Accept: c.Accept, Reason: reason})
 		if err != nil {
 			return &problem{http.StatusConflict, err}
 		}
 		d.done(d.devices, map[string]string{}, p, nil, began)
+		d.reload(ctx) // what is in force from now on
 		return nil
 	})
 	if err != nil {

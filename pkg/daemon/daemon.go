@@ -76,6 +76,8 @@ type Daemon struct {
 type known struct {
 	mark     string          // in sync at this mark, with site
 	site     *reconcile.Site // nil: not known to be in sync
+	good     driver.State    // as it was read in sync with goodSite
+	goodSite *reconcile.Site
 	failures int
 	retry    time.Time // not before this, if failures > 0
 	looked   time.Time
@@ -99,8 +101,11 @@ type View struct {
 	At      time.Time        // of that pass
 	Started time.Time
 	// BadSite says why the site directory is not in use as it is; "" if it is.
-	BadSite      string
-	BadSince     time.Time
+	BadSite  string
+	BadSince time.Time
+	// RolledBack is the apply that was gone back to, and stays in force until the site
+	// directory changes; "" for none.
+	RolledBack   string
 	StoreProblem string
 	// Trouble says, by device, what keeps it from being what it has to be.
 	Trouble map[string]string
@@ -180,6 +185,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	files := d.watchFiles(ctx)
+	// What has been begun is brought to its end, so that a stop in the middle of a repair
+	// does not put the damage back. Who cannot wait kills: then time undoes it.
+	begun := context.WithoutCancel(ctx)
 	poll := time.NewTimer(0)
 	defer poll.Stop()
 	var dog <-chan time.Time
@@ -202,7 +210,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.notify.stopping()
 			return nil
 		case f := <-d.work:
-			f(ctx)
+			f(begun)
 		case w := <-d.wake:
 			if w.hup {
 				d.notify.reloading()
@@ -222,7 +230,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 			w := d.next
 			d.next = pending{}
-			d.round(ctx, w)
+			d.round(begun, w)
 			if first || w.hup {
 				first = false
 				d.notify.ready()
@@ -278,6 +286,14 @@ func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, erro
 			}
 		}
 		return nil, errors.New("the site directory has errors")
+	}
+	back, id, err := d.c.Pinned(s.Config.Hash, d.o.Kinds)
+	if err != nil {
+		return nil, err
+	}
+	d.publish(func(v *View) { v.RolledBack = id })
+	if back != nil {
+		return back, nil
 	}
 	return s, nil
 }

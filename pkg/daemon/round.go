@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/plan"
@@ -26,6 +27,7 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	if soon > 0 {
 		d.next.add(why{what: "again", after: soon}, d.o.Now())
 	}
+	due = d.repair(ctx, due)
 	if len(due) == 0 {
 		d.metrics.quiet(d.o.Now().Sub(began))
 		d.planExpiry()
@@ -167,6 +169,51 @@ func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, m
 	return due, marks, soon
 }
 
+// remember keeps the state of a device that is in sync, if nobody has written to it
+// since it was found to be.
+func (d *Daemon) remember(x *reconcile.Device, k *known) {
+	if m, ok := x.Driver.(driver.Marker); !ok || k.goodSite == d.site && k.good != nil {
+		return
+	} else {
+		s, err := x.Driver.Read(context.Background())
+		if mark, markErr := m.Mark(context.Background()); err == nil && markErr == nil && mark == k.mark {
+			k.good, k.goodSite = s, d.site
+		}
+	}
+}
+
+// repair puts right what others did to devices that were in sync, at once, and
+// returns those that a pass has to look at.
+func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device) (left []*reconcile.Device) {
+	if d.site.Config.Settings.Drift == config.DriftReport {
+		return due
+	}
+	for _, x := range due {
+		k := d.known[x.Name]
+		if k.good == nil || k.goodSite != d.site || k.failures > 0 {
+			left = append(left, x)
+			continue
+		}
+		began := d.o.Now()
+		done, err := d.c.Repair(ctx, d.site, x, k.good)
+		if done == nil && err == nil {
+			left = append(left, x)
+			continue
+		}
+		k.site, k.mark = nil, ""
+		d.metrics.drift.WithLabelValues(x.Name).Inc()
+		if err != nil { // a pass sees to it, with all that it knows
+			d.o.Log.Warn("drift was not repaired at once", "device", x.Name, "error", err)
+			left = append(left, x)
+			continue
+		}
+		d.o.Log.Warn("somebody changed a device; it is put right", "device", x.Name, "apply", done.Apply.ID, "took", d.o.Now().Sub(began).Round(time.Millisecond))
+		d.metrics.applies.WithLabelValues(string(done.Apply.State)).Inc()
+		d.next.add(why{what: "after a repair", device: x.Name, after: driftGap}, d.o.Now())
+	}
+	return left
+}
+
 // done notes what became of a pass.
 func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *controller.Pass, err error, began time.Time) {
 	now := d.o.Now()
@@ -184,7 +231,11 @@ func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *contr
 			k.failures, k.site, k.mark = 0, nil, ""
 			if p.Result == controller.InSync {
 				k.site, k.mark = d.site, marks[x.Name]
-			} else if p.Apply != nil { // look once more, now that it has changed
+				d.remember(x, k)
+			} else {
+				k.good = nil // it holds something else now, and means to
+			}
+			if p.Apply != nil { // look once more, now that it has changed
 				d.next.add(why{what: "after the change", device: x.Name, after: driftGap}, now)
 			}
 		default:

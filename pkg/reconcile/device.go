@@ -102,6 +102,11 @@ func (s *Site) ObserveJob(ctx context.Context, d *Device, point string) (*apply.
 	return &apply.Job{Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Points: points, Encode: s.encoder(d.Kind)}, nil
 }
 
+// RepairJob is a change that leads back to what a device held while it was in sync.
+func (s *Site) RepairJob(d *Device, ch *driver.Change) apply.Job {
+	return apply.Job{Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Points: d.Points, Proofs: d.proofs, Encode: s.encoder(d.Kind)}
+}
+
 // RemovalJob is a Removal as a job that can be journaled. Nothing is proved by it:
 // its point is that nothing is enforced any more.
 func (s *Site) RemovalJob(d *Device, point string, ch *driver.Change) apply.Job {

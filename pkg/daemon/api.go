@@ -277,8 +277,12 @@ func (a *API) inventory(*request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{"formatVersion": format, "assets": v.Site.Inventory.Assets, "conflicts": v.Site.Inventory.Conflicts}, nil
+	inv := v.Site.Inventory // in the form of `bulkhead assets -o json`
+	return map[string]any{"formatVersion": format, "assets": list(inv.Assets), "evidence": list(inv.Evidence), "conflicts": list(inv.Conflicts)}, nil
 }
+
+// list is never null.
+func list[T any](s []T) []T { return append([]T{}, s...) }
 
 func (a *API) groups(*request) (any, error) {
 	v, err := a.site()

@@ -124,7 +124,7 @@ func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconci
 	if err != nil {
 		return nil, err
 	}
-	r, err := planOf(ctx, s, enforced, o.points)
+	r, err := planFor(ctx, s, reconcile.Options{Enforced: enforced, Only: o.points, Lasting: true})
 	if err != nil {
 		return nil, err
 	}

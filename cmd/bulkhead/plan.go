@@ -77,14 +77,18 @@ func (a *app) plan(ctx context.Context, only []string) (*reconcile.Result, error
 }
 
 func planOf(ctx context.Context, s *reconcile.Site, enforced map[string]bool, only []string) (*reconcile.Result, error) {
-	if err := knownPoints(s, only); err != nil {
+	return planFor(ctx, s, reconcile.Options{Enforced: enforced, Only: only})
+}
+
+func planFor(ctx context.Context, s *reconcile.Site, o reconcile.Options) (*reconcile.Result, error) {
+	if err := knownPoints(s, o.Only); err != nil {
 		return nil, err
 	}
 	devices, err := s.Devices(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	return s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: only})
+	return s.RunOnce(ctx, devices, o)
 }
 
 func knownPoints(s *reconcile.Site, names []string) error {

@@ -70,7 +70,7 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: o.Only})
+	r, err := s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: o.Only, Lasting: true})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,9 @@ type Options struct {
 	Enforced map[string]bool
 	// Only limits the run to some points; empty is all.
 	Only []string
+	// Lasting refuses devices that hold a change on trial: what they enforce now is not
+	// what they will. For whoever is going to act by the plan.
+	Lasting bool
 }
 
 // Result is a plan with what carries it out.
@@ -201,6 +204,12 @@ func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, r *Result
 	if err != nil {
 		fail(plan.Unreachable, err)
 		return nil, nil
+	}
+	if t, ok := d.Driver.(driver.Trier); ok && opt.Lasting {
+		if x := t.Trial(have); x != nil && x.Left > 0 {
+			fail(plan.Refused, fmt.Errorf("a change is on trial there that nobody waits for; the device goes back in %s", x.Left.Round(time.Second)))
+			return nil, nil
+		}
 	}
 	want := s.desired(d, d.Points, opt.Enforced)
 	rendered, err := d.Driver.Render(want, have)

@@ -186,9 +186,9 @@ func (d *demo) untilSync(ctx context.Context, after time.Time) error {
 func (d *demo) expire(ctx context.Context, live *liveFlows) error {
 	d.title("Let a policy expire with no controller alive")
 	at := time.Now().Add(12 * time.Second).UTC().Truncate(time.Second)
-	d.say("A visitor in the office may see a camera until %s:", at.Local().Format(time.TimeOnly))
+	d.say("A visitor in the office may reach the portal on tcp/8555 until %s:", at.Local().Format(time.TimeOnly))
 	const name = "visitor"
-	line := fmt.Sprintf("  - {name: %s, from: office, to: cameras, services: tcp/8555, action: allow, tier: emergency, expires: %q}\n", name, at.Format(time.RFC3339))
+	line := fmt.Sprintf("  - {name: %s, from: office, to: portal, services: tcp/8555, action: allow, tier: emergency, expires: %q}\n", name, at.Format(time.RFC3339))
 	if err := d.append("policy/plant.yaml", line); err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (d *demo) expire(ctx context.Context, live *liveFlows) error {
 	} else {
 		d.quote(errs, 2)
 	}
-	p := lab.Probe{From: "office-1", Dst: d.net.Addr("cam-1", true), Proto: 6, Num: 8555}
+	p := lab.Probe{From: "office-1", Dst: d.net.Addr("portal-1", true), Proto: 6, Num: 8555}
 	for _, want := range []bool{true, false} {
 		got, err := d.prober.Run(ctx, []lab.Probe{p}, lab.ProbeOptions{})
 		if err != nil {
@@ -208,7 +208,7 @@ func (d *demo) expire(ctx context.Context, live *liveFlows) error {
 		}
 		d.tally("expiring policy", want, got[0].Got)
 		if got[0].Got != want {
-			return fmt.Errorf("%w: office-1 -> cam-1 tcp/8555: arrived %v, want %v", ErrDisagree, got[0].Got, want)
+			return fmt.Errorf("%w: office-1 -> portal-1 tcp/8555: arrived %v, want %v", ErrDisagree, got[0].Got, want)
 		}
 		if !want {
 			break

@@ -6,7 +6,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # The kernel's firewall is written in these tests, in namespaces of their own.
 ROOT    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPATH,GOCACHE,GOMODCACHE,GOFLAGS,GOPROXY,CI)
 
-.PHONY: help build demo test bench lint check fuzz fmt clean
+.PHONY: help build demo test bench soak lint check fuzz fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ check: ## what needs no privilege: vet, lint, tests of pure code
 bench: ## the figures of docs/performance.md (ROW=name,... RUNS=n SMALL=1 LIST=1; root or ordinary user)
 	@$(GO) build -o bin/bench ./bench
 	@PATH="$$PATH:/usr/sbin:/sbin" bin/bench $(if $(ROW),-row $(ROW)) $(if $(RUNS),-runs $(RUNS)) $(if $(SMALL),-small) $(if $(LIST),-list)
+
+soak: ## the daemon on a real kernel for ten minutes: memory, descriptors and goroutines stay (root or sudo)
+	$(ROOT) env PATH="$$PATH:/usr/sbin:/sbin" $(GO) test ./pkg/daemon -run TestSoak -v -timeout 20m -soak 10m
 
 lint: ## vet and staticcheck (pinned in tools/go.mod)
 	$(GO) vet ./...

@@ -1,0 +1,142 @@
+package daemon_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"testing"
+	"time"
+
+	"bulkhead/drivers"
+	"bulkhead/pkg/daemon"
+)
+
+var soakFor = flag.Duration("soak", 8*time.Second, "how long the daemon is worked for real; `make soak` takes ten minutes")
+
+const soakSite = `name: soak
+points:
+  gw: {driver: nftables, netns: %s, zones: {a: {interfaces: [eth1], prefixes: [10.0.1.0/24]}, b: {interfaces: [eth2], prefixes: [10.0.2.0/24]}}}
+observe_learn: 0s
+limits: {first_enforcement: accept, newly_denied_percent: 100, assets_lost_percent: 100}
+`
+
+// sample is what a process holds.
+type sample struct {
+	heap        uint64 // bytes in use after a collection
+	goroutines  int
+	descriptors int
+}
+
+func take(t *testing.T) sample {
+	t.Helper()
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sample{m.HeapAlloc, runtime.NumGoroutine(), len(fds)}
+}
+
+// The daemon on a real kernel: policies change, somebody tampers, assets go into
+// quarantine and out, points are opened and closed, as fast as it goes. It ends in
+// sync, and holds no more than after its first part: memory, descriptors, goroutines.
+func TestSoak(t *testing.T) {
+	ns := fmt.Sprintf("bh-soak-%d", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
+		t.Fatalf("cannot make a network namespace (this test needs root): %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	dir := t.TempDir()
+	write(t, dir, "bulkhead.yaml", fmt.Sprintf(soakSite, ns))
+	write(t, dir, "policy.yaml", simPolicy(0))
+	st := openStore(t, t.TempDir())
+	d := daemon.New(daemon.Options{Dir: dir, Kinds: drivers.Kinds(), Store: st, Interval: 2 * time.Second}, "soak", "here")
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	h := d.Handler(show, &caller{daemon.Permissions()})
+	rng := rand.New(rand.NewPCG(1, 2))
+	begin := time.Now()
+	var early sample
+	rounds, repaired := 0, 0
+	var slowest time.Duration
+	for time.Since(begin) < *soakFor {
+		switch rng.IntN(6) {
+		case 0, 1:
+			write(t, dir, "policy.yaml", simPolicy(rng.IntN(6)))
+		case 2:
+			if inSync(d) && tamper(ns) {
+				from := time.Now()
+				for untampered(ns) != nil && time.Since(from) < 20*time.Second {
+					time.Sleep(2 * time.Millisecond)
+				}
+				repaired++
+				slowest = max(slowest, time.Since(from))
+			}
+		case 3:
+			call(h, "POST", "/v1/assets/web/quarantine", `{"reason": "soak", "for": "1h"}`)
+		case 4:
+			call(h, "POST", "/v1/assets/web/release", `{"reason": "soak"}`)
+		case 5:
+			if w := call(h, "POST", "/v1/points/gw/open", `{"reason": "soak", "for": "1m"}`); w.Code == http.StatusOK {
+				call(h, "POST", "/v1/points/gw/close", `{"reason": "soak"}`)
+			}
+		}
+		time.Sleep(time.Duration(rng.IntN(300)) * time.Millisecond)
+		rounds++
+		if early == (sample{}) && time.Since(begin) > *soakFor/4 {
+			early = take(t)
+			t.Logf("after %s: %+v", time.Since(begin).Round(time.Second), early)
+		}
+	}
+	call(h, "POST", "/v1/assets/web/release", `{"reason": "soak"}`)
+	d.Wake("the end")
+	for end := time.Now().Add(30 * time.Second); !inSync(d); {
+		if time.Now().After(end) {
+			t.Fatalf("not in sync: %+v", d.View().Trouble)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	late := take(t)
+	t.Logf("after %s: %+v; %d rounds, %d repairs, the slowest took %s", time.Since(begin).Round(time.Second), late, rounds, repaired, slowest.Round(time.Millisecond))
+	if late.heap > early.heap*3/2+8<<20 || late.goroutines > early.goroutines+3 || late.descriptors > early.descriptors+3 {
+		t.Errorf("it grows: %+v after a quarter, %+v at the end", early, late)
+	}
+	before := runtime.NumGoroutine()
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() >= before && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if runtime.NumGoroutine() >= before {
+		t.Errorf("%d goroutines before the end and %d after it", before, runtime.NumGoroutine())
+	}
+}
+
+func inSync(d *daemon.Daemon) bool {
+	v := d.View()
+	return v.Pass != nil && v.Pass.Result == "in sync" && len(v.Trouble) == 0
+}
+
+// tamper takes an element away; false if it is not there.
+func tamper(ns string) bool {
+	return exec.Command("ip", "netns", "exec", ns, "nft", "delete", "element", "inet", "bulkhead_soak", "host4", "{ 10.0.2.10 }").Run() == nil
+}
+
+func untampered(ns string) error {
+	if exec.Command("ip", "netns", "exec", ns, "nft", "get", "element", "inet", "bulkhead_soak", "host4", "{ 10.0.2.10 }").Run() != nil {
+		return errors.New("the element is gone")
+	}
+	return nil
+}

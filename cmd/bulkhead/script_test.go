@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -50,6 +51,9 @@ func TestMain(m *testing.M) {
 				open := kinds[i].Open
 				kinds[i].Open = func(site string, points []config.Point) (driver.Driver, error) {
 					d, err := open(site, points)
+					if n, err := strconv.Atoi(os.Getenv("BULKHEAD_DIE_AT")); err == nil {
+						return &dying{d.(kernelDriver), &n}, nil
+					}
 					if t, ok := d.(driver.Trier); ok && os.Getenv("BULKHEAD_WRITE") == "die on trial" {
 						return &faultyTrier{faulty{d}, t}, err
 					}
@@ -63,6 +67,43 @@ func TestMain(m *testing.M) {
 
 // faulty is a device that something happens at while it is written to.
 type faulty struct{ driver.Driver }
+
+// kernelDriver is all that the driver of nftables can do.
+type kernelDriver interface {
+	driver.Driver
+	driver.Trier
+}
+
+// dying is a device whose controller is killed when it has been spoken to so many
+// times: each call counts when it begins and when it ends.
+type dying struct {
+	kernelDriver
+	left *int
+}
+
+func (d *dying) step() {
+	if *d.left--; *d.left == 0 {
+		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+}
+
+func (d *dying) Read(ctx context.Context) (driver.State, error) {
+	d.step()
+	defer d.step()
+	return d.kernelDriver.Read(ctx)
+}
+
+func (d *dying) Try(ctx context.Context, c *driver.Change, timeout time.Duration) error {
+	d.step()
+	defer d.step()
+	return d.kernelDriver.Try(ctx, c, timeout)
+}
+
+func (d *dying) Confirm(ctx context.Context, meant driver.State) error {
+	d.step()
+	defer d.step()
+	return d.kernelDriver.Confirm(ctx, meant)
+}
 
 // faultyTrier is one that can hold changes on trial.
 type faultyTrier struct {

@@ -283,3 +283,31 @@ func FuzzAPI(f *testing.F) {
 		}
 	})
 }
+
+// Every metric of ours is in the documentation, and nothing else is.
+func TestMetricsAreDocumented(t *testing.T) {
+	h, _ := running(t, &caller{daemon.Permissions()})
+	page, err := os.ReadFile("../../docs/daemon.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := call(h, "GET", "/metrics", "").Body.String()
+	// Those with labels show only once they have counted something.
+	for _, name := range []string{"bulkhead_passes_total", "bulkhead_applies_total", "bulkhead_drift_total", "bulkhead_point_in_sync", "bulkhead_brakes"} {
+		text += "\n# TYPE " + name + " x"
+	}
+	for _, line := range strings.Split(text, "\n") {
+		f := strings.Fields(line)
+		if len(f) < 3 || f[1] != "TYPE" || !strings.HasPrefix(f[2], "bulkhead_") {
+			continue
+		}
+		if !strings.Contains(string(page), "`"+f[2]+"`") && !strings.Contains(string(page), "`"+f[2]+"{") {
+			t.Errorf("docs/daemon.md does not say what %s is", f[2])
+		}
+	}
+	for _, word := range strings.FieldsFunc(string(page), func(r rune) bool { return !(r == '_' || r >= 'a' && r <= 'z') }) {
+		if strings.HasPrefix(word, "bulkhead_") && !strings.Contains(text, " "+word+" ") {
+			t.Errorf("docs/daemon.md tells of %s, which there is not", word)
+		}
+	}
+}

@@ -126,7 +126,14 @@ Start with:
 // loaded reads and works out the site, and prints its diagnostics. collect asks
 // the site's sources too.
 func (a *app) loaded(ctx context.Context, collect bool) (*reconcile.Site, error) {
-	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, collect, a.quarantines)
+	if collect {
+		s, err := a.load(ctx, nil)
+		if err == nil {
+			a.saySources(s)
+		}
+		return s, err
+	}
+	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, false, a.quarantines)
 	if err != nil {
 		return nil, err
 	}

@@ -85,7 +85,9 @@ func Waits(done *apply.Journaled) bool {
 // record stores what an apply is made from, and says who wants it and why.
 func (c *Controller) record(s *reconcile.Site, p *plan.Plan, o Order) (store.Apply, error) {
 	x := store.Apply{Reason: strings.TrimSpace(o.Reason), RollsTo: o.RollsTo, Who: c.Who, From: c.From}
-	text, err := json.Marshal(s.Inventory)
+	// A plan of some points says nothing of the others: the next brakes compare with
+	// the last one of all of them.
+	text, err := s.Snapshot(len(p.Points) == len(s.Config.Settings.Points))
 	if err != nil {
 		return x, err
 	}

@@ -25,14 +25,34 @@ func DiffFlows(m *compile.Matrix, points []compile.Point, now *driver.Decoded) (
 	return changes, omitted
 }
 
-// DiffFlowsShare is DiffFlows, and gives besides what share of the flows that the
-// device permits now it would deny, counted in the addresses that the site names.
-// That share is known where the list is omitted, too.
+// DiffFlowsShare is DiffFlows, and gives besides the DeniedShare of what the device
+// does now, for little more. That is known where the list is omitted, too.
 func DiffFlowsShare(m *compile.Matrix, points []compile.Point, now *driver.Decoded, named []netip.Addr) (changes []FlowChange, omitted string, share *Share) {
 	d := &flowDiffer{m: m, rows: map[string]*flowRow{}, left: maxFlowPairs}
 	if named != nil {
 		d.sharer = newSharer(named)
 	}
+	d.walk(points, now)
+	if d.sharer != nil {
+		share = d.sharer.share()
+	}
+	if d.left < 0 {
+		return []FlowChange{}, fmt.Sprintf("the list of changed flows is left out: there are more than %d pairs of address sets to compare one by one; the proof covers all of them", maxFlowPairs), share
+	}
+	return d.changes(), "", share
+}
+
+// DeniedShare gives the share of the flows that a device permits in a state which it
+// would deny after, counted in the addresses that the site names: see share.go. nil
+// is a state that permits nothing.
+func DeniedShare(m *compile.Matrix, points []compile.Point, base *driver.Decoded, named []netip.Addr) *Share {
+	d := &flowDiffer{m: m, sharer: newSharer(named)} // nothing left: no flow is listed
+	d.walk(points, base)
+	return d.sharer.share()
+}
+
+// walk looks at every hook at which flows are judged, or were.
+func (d *flowDiffer) walk(points []compile.Point, now *driver.Decoded) {
 	hooks := map[string][]*compile.Point{}
 	for i := range points {
 		for _, h := range points[i].Hooks() {
@@ -49,13 +69,6 @@ func DiffFlowsShare(m *compile.Matrix, points []compile.Point, now *driver.Decod
 			d.hook(hook, at, now)
 		}
 	}
-	if d.sharer != nil {
-		share = d.sharer.share()
-	}
-	if d.left < 0 {
-		return []FlowChange{}, fmt.Sprintf("the list of changed flows is left out: there are more than %d pairs of address sets to compare one by one; the proof covers all of them", maxFlowPairs), share
-	}
-	return d.changes(), "", share
 }
 
 // maxFlowPairs bounds the pairs of address sets that a flow diff looks at, over all

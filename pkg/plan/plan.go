@@ -88,8 +88,9 @@ type Point struct {
 	After  *prove.Result `json:"after,omitempty"`
 	// State digests the device's native state, ours and foreign, as read.
 	State string `json:"state"`
-	// NewlyDenied is the share of flows that the device permits now and would deny; it
-	// stands with the device's first point, where it is known.
+	// NewlyDenied is the share of the flows that the device permitted when it was last
+	// confirmed, and would deny; it stands with the device's first point, where it is
+	// known.
 	NewlyDenied *Share `json:"newlyDenied,omitempty"`
 }
 

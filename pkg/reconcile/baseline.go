@@ -2,8 +2,6 @@ package reconcile
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,10 +23,7 @@ type Baseline struct {
 	FormatVersion string `json:"formatVersion"`
 	// Whole is set if the apply was of all points. One of some points says nothing of
 	// the others.
-	Whole bool `json:"whole"`
-	// Policy and Assets digest what was applied, without evidence.
-	Policy string               `json:"policy"`
-	Assets string               `json:"assets"`
+	Whole  bool                 `json:"whole"`
 	IDs    []string             `json:"ids"` // of the assets, in order
 	Groups map[string]BaseGroup `json:"groups"`
 	// Open are the services that any address may open to any other of its family, by
@@ -125,7 +120,7 @@ func readBaseline(content []byte) (*Baseline, error) {
 
 // baseline works out what brakes compare, of the site as it is now.
 func (s *Site) baseline() *Baseline {
-	b := &Baseline{FormatVersion: baselineFormat, Policy: s.Config.Hash, Assets: assetsHash(s.Inventory.Assets),
+	b := &Baseline{FormatVersion: baselineFormat,
 		IDs: make([]string, 0, len(s.Inventory.Assets)), Groups: map[string]BaseGroup{}, Failsafe: failsafeText(&s.Config.Settings)}
 	place := make(map[string]int, len(s.Inventory.Assets))
 	for i := range s.Inventory.Assets {
@@ -138,6 +133,9 @@ func (s *Site) baseline() *Baseline {
 	}
 	for i := range s.Config.Book.Groups {
 		g := &s.Config.Book.Groups[i]
+		if g.Name == policy.GroupQuarantined {
+			continue // who is let out of it is not lost
+		}
 		b.Groups[g.Name] = BaseGroup{Isolate: g.Isolate, Members: m.of(g.Name)}
 	}
 	b.Open4, b.Open6 = s.open()
@@ -245,21 +243,6 @@ func pointOf(sentence string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(sentence, "point "), ":")
 	return name
 }
-
-// assetsHash digests what the inventory says, without who said it and when: a
-// neighbour table that breathes is no change.
-func assetsHash(assets []inventory.Asset) string {
-	h := sha256.New()
-	enc := json.NewEncoder(h)
-	for _, a := range assets {
-		a.Facts = nil
-		_ = enc.Encode(a) // strings, numbers and prefixes: it cannot fail
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// same reports whether a plan against the baseline only puts back what was applied.
-func (b *Baseline) same(now *Baseline) bool { return b.Policy == now.Policy && b.Assets == now.Assets }
 
 // value is what the plan says of the baseline.
 func (b *Baseline) value(why string) plan.Baseline {

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"bulkhead/inventory"
+	"bulkhead/pkg/apply"
 	"bulkhead/pkg/config"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/policy"
@@ -59,11 +61,7 @@ func (s *Site) brakes(p *plan.Plan, opt Options) error {
 			}
 		}
 	}
-	if last == nil || !last.same(now) {
-		// Else the plan only puts back what others changed on a device. What they opened
-		// was never meant, and closing it must not wait.
-		newlyDenied(p, limits.NewlyDeniedPercent, brake)
-	}
+	newlyDenied(p, limits.NewlyDeniedPercent, brake)
 	if last != nil {
 		assetsLost(last, now, limits.AssetsLostPercent, brake)
 	}
@@ -102,7 +100,7 @@ func newlyDenied(p *plan.Plan, percent int, brake braker) {
 		if pt.NewlyDenied.Estimated {
 			about = "about "
 		}
-		brake(BrakeNewlyDenied, "%s (point %s) would deny %s%.1f %% of the flows that it permits now, which is more than %d %% (newly_denied_percent)", pt.Device, pt.Name, about, pt.NewlyDenied.Percent, percent)
+		brake(BrakeNewlyDenied, "%s (point %s) would deny %s%.1f %% of the flows that it permitted, which is more than %d %% (newly_denied_percent)", pt.Device, pt.Name, about, pt.NewlyDenied.Percent, percent)
 	}
 }
 
@@ -234,4 +232,45 @@ func (s *Site) failsafeTouched(last, now *Baseline, brake braker) {
 	if len(gone) > 0 {
 		brake(BrakeFailsafe, "no longer failsafe as it was: %s", strings.ReplaceAll(some(gone), ", point", "; point"))
 	}
+}
+
+// shareBase is the state of a device of which the newly denied share is taken: what
+// it was last confirmed to hold. Of what others opened on it since, nothing was ever
+// meant; counted, a flood gate that somebody left open would hold up its closing.
+// Where nothing was confirmed it is what the device holds now, and nil if that is
+// nothing of ours.
+func (s *Site) shareBase(d *Device, have driver.State, now *driver.Decoded, opt Options) (*driver.Decoded, error) {
+	if opt.Confirmed == nil {
+		return now, nil
+	}
+	var rec *apply.Record
+	var at time.Time
+	for i := range d.Points { // one that is new has none; the device's others do
+		var err error
+		if rec, at, err = opt.Confirmed(d.Points[i].Name); err != nil {
+			return nil, err
+		}
+		if rec != nil {
+			break
+		}
+	}
+	if rec == nil || rec.Fingerprint == have.Fingerprint() {
+		return now, nil
+	}
+	i := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == d.Kind })
+	if i < 0 || s.kinds[i].Decode == nil || rec.State == nil {
+		return now, nil // a kind that cannot write its states down
+	}
+	was, err := s.kinds[i].Decode(rec.State)
+	if err != nil {
+		return nil, fmt.Errorf("what device %s was last confirmed to hold: %w", d.Name, err)
+	}
+	if s.kinds[i].Aged != nil { // what has expired since is denied already
+		was = s.kinds[i].Aged(was, s.Now.Sub(at))
+	}
+	base, err := d.Driver.Decode(was)
+	if err != nil || len(base.Installed) == 0 {
+		return nil, err // nothing of ours was meant to judge anything
+	}
+	return base, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
@@ -23,6 +24,9 @@ type Options struct {
 	Enforced map[string]bool
 	// Only limits the run to some points; empty is all.
 	Only []string
+	// Confirmed gives what a point was last confirmed to hold, and when; nil is never.
+	// If the function is nil, nothing is known of any point.
+	Confirmed func(point string) (*apply.Record, time.Time, error)
 	// Last gives what the brakes compare with, see LastApplied. It is asked where the
 	// plan changes something. nil: nothing is compared, and the plan says so.
 	Last func() (last *Baseline, why string, err error)
@@ -289,14 +293,22 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 	if len(installedPoints) == 0 {
 		now = nil // nothing of ours judges anything yet
 	}
-	// A first enforcement has a brake of its own. And where rules of ours are lost,
-	// everything passes: putting them back must not wait.
+	base, err := s.shareBase(d, have, now, opt)
+	if err != nil {
+		return nil, err
+	}
 	var named []netip.Addr
-	if now != nil && !slices.ContainsFunc(rows, func(r plan.Point) bool { return r.First }) {
+	// A first enforcement has a brake of its own.
+	if base != nil && !slices.ContainsFunc(rows, func(r plan.Point) bool { return r.First }) {
 		named = s.namedAddrs()
 	}
+	if base != now && named != nil {
+		rows[0].NewlyDenied, named = plan.DeniedShare(s.Matrix, d.Points, base, named), nil
+	}
 	flows, omitted, share := plan.DiffFlowsShare(s.Matrix, d.Points, now, named)
-	rows[0].NewlyDenied = share
+	if share != nil {
+		rows[0].NewlyDenied = share
+	}
 	if omitted != "" {
 		r.Plan.FlowsOmitted = omitted
 	}
@@ -304,10 +316,15 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 }
 
 // namedAddrs gives an address for each that the site names: of assets, and of the
-// prefixes of groups.
+// prefixes of groups. Assets in quarantine are left out: that they lose everything is
+// meant, and no brake may keep it up.
 func (s *Site) namedAddrs() []netip.Addr {
 	out := []netip.Addr{}
 	for i := range s.Inventory.Assets {
+		id := s.Inventory.Assets[i].ID
+		if slices.ContainsFunc(s.Quarantined, func(q Quarantine) bool { return q.Asset == id }) {
+			continue
+		}
 		for _, p := range s.Inventory.Assets[i].Addresses {
 			out = append(out, p.Addr())
 		}

@@ -57,7 +57,11 @@ type bench struct {
 	site    *reconcile.Site
 	devices []*reconcile.Device
 	fakes   map[string]*fake
+	kind    driver.Kind
 }
+
+// kindEmpty is a device that holds nothing of ours.
+func (b *bench) kindEmpty() driver.State { return nftables.Empty("t") }
 
 const siteText = `name: t
 points:
@@ -104,7 +108,7 @@ func newBench(t *testing.T, files map[string]string) *bench {
 	if err != nil || s == nil {
 		t.Fatalf("%v %+v", err, diags.All())
 	}
-	b.site = s
+	b.site, b.kind = s, kind
 	if b.devices, err = s.Devices(context.Background(), false); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"time"
 
 	"bulkhead/inventory"
@@ -104,16 +105,16 @@ func (s *Site) RememberSources(st *store.Store, accepted bool) error {
 	if err != nil {
 		return err
 	}
-	there := map[string]time.Time{}
+	there := map[string]store.Source{}
 	for _, rec := range list {
-		there[rec.Name] = rec.LastGood
+		there[rec.Name] = rec
 	}
 	for i := range s.Sources {
 		x := &s.Sources[i]
 		if x.State == inventory.SourceAccepted && !accepted {
 			continue
 		}
-		if !there[x.Source].Equal(s.known[x.Source]) {
+		if old := there[x.Source]; !old.LastGood.Equal(s.known[x.Source]) {
 			return fmt.Errorf("another controller has looked at source %q meanwhile: run this again", x.Source)
 		}
 		next := x.Next()
@@ -121,13 +122,16 @@ func (s *Site) RememberSources(st *store.Store, accepted bool) error {
 		if err != nil {
 			return err
 		}
-		rec := store.Source{Name: x.Source, LastGood: next.At, Error: x.Why}
+		rec := store.Source{Name: x.Source, LastGood: next.At.UTC(), Error: x.Why}
 		if rec.Snapshot, err = st.PutBlob(b); err != nil {
 			return fmt.Errorf("cannot remember what source %q reports: %w", x.Source, err)
 		}
 		if !next.Since.IsZero() {
-			since := next.Since
+			since := next.Since.UTC()
 			rec.Frozen = &since
+		}
+		if reflect.DeepEqual(rec, there[x.Source]) {
+			continue // a second pass over one look at the sources writes nothing
 		}
 		if err := st.PutSource(rec); err != nil {
 			return fmt.Errorf("cannot remember what source %q reports: %w", x.Source, err)

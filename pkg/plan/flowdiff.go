@@ -119,7 +119,10 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 			return old.Permit(a.B, b.B), e.Permit(a.A, b.A)
 		})
 		if d.left -= len(srcs) * len(dsts); d.left < 0 {
-			return
+			if d.sharer == nil {
+				return
+			}
+			continue // no list any more; the share is of all interfaces
 		}
 		for _, s := range srcs {
 			if home(at, s.Addrs.First()) != in {

@@ -256,10 +256,18 @@ func TestSeal(t *testing.T) {
 	a, b, c := small(plain), small(plain), small(plain)
 	b.MadeAt = b.MadeAt.Add(time.Hour)
 	c.Points[1].State = "moved"
-	for _, p := range []*plan.Plan{a, b, c} {
+	// What a held apply has written down meanwhile makes no other plan; another state of
+	// a source does.
+	d, e := small(plain), small(plain)
+	d.Sources[0].Since, d.Baseline = d.MadeAt, plan.Baseline{Why: "none"}
+	e.Sources[0].State = inventory.SourceStale
+	for _, p := range []*plan.Plan{a, b, c, d, e} {
 		if err := p.Seal(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if a.ID != d.ID || a.ID == e.ID {
+		t.Errorf("IDs %s, %s (known for longer), %s (stale)", a.ID, d.ID, e.ID)
 	}
 	if a.ID != b.ID || a.ID == c.ID || len(a.ID) != 16 {
 		t.Errorf("IDs %s, %s (later), %s (another state)", a.ID, b.ID, c.ID)

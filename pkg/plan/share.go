@@ -155,7 +155,7 @@ func (s *sharer) id(x packet.Services) int {
 	if !ok {
 		n = len(s.sets)
 		s.ids[string(key)] = n
-		s.sets = append(s.sets, x)
+		s.sets = append(s.sets, slices.Clone(x))
 	}
 	return n
 }

@@ -110,16 +110,24 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 		names = append(names, n)
 	}
 	sort.Strings(names)
+	sampled := d.sharer.large()
+	if sampled {
+		if d.sharer.sampled(d.m, hook, at, d.own, now); d.left <= 0 {
+			return // nobody wants a list, or it is too long already
+		}
+	}
 	for _, in := range names {
 		e := prove.NewExpected(d.m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
 		rel := relationOf(now, hook, in)
 		old := rel.Flat()
 		srcs, dsts := packet.Join(e.Addrs, old.Src), packet.Join(e.Addrs, old.Dst)
-		d.share(hook, in, at, srcs, dsts, func(a, b packet.Joint) (have, want packet.Services) {
-			return old.Permit(a.B, b.B), e.Permit(a.A, b.A)
-		})
+		if d.sharer != nil && !sampled {
+			d.share(hook, in, at, srcs, dsts, func(a, b packet.Joint) (have, want packet.Services) {
+				return old.Permit(a.B, b.B), e.Permit(a.A, b.A)
+			})
+		}
 		if d.left -= len(srcs) * len(dsts); d.left < 0 {
-			if d.sharer == nil {
+			if d.sharer == nil || sampled {
 				return
 			}
 			continue // no list any more; the share is of all interfaces
@@ -139,9 +147,6 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 
 // share counts what flows that come in by one interface lose.
 func (d *flowDiffer) share(hook, in string, at []*compile.Point, srcs, dsts []packet.Joint, permit func(a, b packet.Joint) (have, want packet.Services)) {
-	if d.sharer == nil {
-		return
-	}
 	var never packet.Addrs // what the machine itself sends or receives is never forwarded
 	if hook == compile.HookForward {
 		never = d.own

@@ -8,7 +8,9 @@ import (
 	"sort"
 
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
+	"bulkhead/pkg/prove"
 )
 
 // The share of flows newly denied.
@@ -25,11 +27,14 @@ import (
 // A share of pairs of addresses that lose anything at all would be simpler, and is
 // 100 % where one service is closed for everybody.
 
-// maxSharePairs is up to how many pairs of address sets are all looked at; beyond, a
-// fixed sample of shareSamples sources by as many destinations is, drawn evenly by
-// weight: a group that holds a hundredth of the addresses is drawn some times.
+// Up to maxSharePairs pairs of address sets are all looked at. Beyond, a fixed sample
+// of shareSamples sources by as many destinations is, drawn evenly by weight: a group
+// that holds a hundredth of the addresses is drawn some times. A site that names more
+// than shareNames addresses is sampled in those alone, because to partition its
+// addresses takes seconds.
 const (
 	maxSharePairs = 1 << 18
+	shareNames    = 1 << 9
 	shareSamples  = 256
 )
 
@@ -39,6 +44,7 @@ type sharer struct {
 	ids       map[string]int
 	sets      []packet.Services
 	most      int                // pairs of sets that are all looked at
+	names     int                // named addresses up to which sets are looked at
 	weight    map[[2]int]float64 // by what is permitted now, and after
 	order     [][2]int           // keys in the order in which they came: sums are the same each time
 	estimated bool
@@ -47,7 +53,7 @@ type sharer struct {
 func newSharer(named []netip.Addr) *sharer {
 	named = slices.Clone(named)
 	slices.SortFunc(named, netip.Addr.Compare)
-	return &sharer{named: slices.Compact(named), ids: map[string]int{}, most: maxSharePairs, weight: map[[2]int]float64{}}
+	return &sharer{named: slices.Compact(named), ids: map[string]int{}, most: maxSharePairs, names: shareNames, weight: map[[2]int]float64{}}
 }
 
 // side is a part of one side's partition, with its weight.
@@ -96,19 +102,19 @@ func (s *sharer) add(at []*compile.Point, hook string, srcs, dsts []side, permit
 			return
 		}
 		have, want := permit(a.joint, b.joint)
-		key := [2]int{s.id(have), s.id(want)}
-		if _, ok := s.weight[key]; !ok {
-			s.order = append(s.order, key)
-		}
-		s.weight[key] += weight
+		s.note(have, want, weight)
 	}
 	if len(srcs)*len(dsts) <= s.most {
 		for i := range srcs {
 			for j := range dsts {
 				w := srcs[i].weight * dsts[j].weight
 				if srcs[i].joint.A == dsts[j].joint.A {
-					// An address to itself is nobody's flow.
-					w -= float64(s.count(srcs[i].joint.Addrs.Intersect(dsts[j].joint.Addrs)))
+					// An address to itself is nobody's flow, named or not.
+					both := srcs[i].joint.Addrs.Intersect(dsts[j].joint.Addrs)
+					w -= float64(s.count(both))
+					if both.Single() && srcs[i].joint.Addrs.Single() && dsts[j].joint.Addrs.Single() {
+						w = 0
+					}
 				}
 				if w > 0 {
 					each(&srcs[i], &dsts[j], w)
@@ -128,6 +134,84 @@ func (s *sharer) add(at []*compile.Point, hook string, srcs, dsts []side, permit
 	}
 }
 
+// large reports whether to sample the addresses that the site names.
+func (s *sharer) large() bool { return s != nil && len(s.named) > s.names }
+
+// sampled counts a sample of the addresses that the site names at one hook. An
+// endpoint judges few of all pairs, so that its own addresses are drawn apart.
+func (s *sharer) sampled(m *compile.Matrix, hook string, at []*compile.Point, own packet.Addrs, now *driver.Decoded) {
+	s.estimated = true
+	var inner, outer []netip.Addr
+	for _, a := range s.named {
+		protected := slices.ContainsFunc(at, func(p *compile.Point) bool { return p.Protects.Contains(a) })
+		switch {
+		case hook == compile.HookForward && own.Contains(a): // never forwarded
+		case hook != compile.HookForward && protected:
+			inner = append(inner, a)
+		default:
+			outer = append(outer, a)
+		}
+	}
+	judges := map[string]judge{}
+	pairs := func(from, to []netip.Addr) {
+		srcs, dsts := evenly(from), evenly(to)
+		w := float64(len(from)) * float64(len(to)) / float64(max(1, len(srcs)*len(dsts)))
+		for _, x := range srcs {
+			in := home(at, x)
+			j, ok := judges[in]
+			if !ok {
+				j = newJudge(m, hook, in, at, now)
+				judges[in] = j
+			}
+			for _, y := range dsts {
+				if x == y || x.Is4() != y.Is4() || !slices.ContainsFunc(at, func(p *compile.Point) bool { return p.Sees(hook, x, y) }) {
+					continue
+				}
+				s.note(j.have(x, y), j.want(x, y), w)
+			}
+		}
+	}
+	pairs(inner, inner)
+	pairs(inner, outer)
+	pairs(outer, inner)
+	if hook == compile.HookForward {
+		pairs(outer, outer)
+	}
+}
+
+// evenly draws from a list, in order.
+func evenly(list []netip.Addr) []netip.Addr {
+	if len(list) <= shareSamples {
+		return list
+	}
+	out := make([]netip.Addr, shareSamples)
+	for k := range out {
+		out[k] = list[(2*k+1)*len(list)/(2*shareSamples)]
+	}
+	return out
+}
+
+// judge says of two addresses what passes now, and what would.
+type judge struct {
+	have, want func(src, dst netip.Addr) packet.Services
+}
+
+func newJudge(m *compile.Matrix, hook, in string, at []*compile.Point, now *driver.Decoded) judge {
+	rel := relationOf(now, hook, in)
+	src, dst := &driver.Parts{Addrs: rel.Src}, &driver.Parts{Addrs: rel.Dst}
+	return judge{
+		have: func(x, y netip.Addr) packet.Services {
+			i, j := src.Find(x), dst.Find(y)
+			out := rel.Permit(i, j)
+			if rel.Rest != nil {
+				out = out.Union(driver.Permits(rel.Rest(i, j), x, y))
+			}
+			return out
+		},
+		want: prove.At(m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000}),
+	}
+}
+
 // sample draws from the sides evenly by weight, and gives their weight in all.
 func sample(sides []side) (drawn []int, total float64) {
 	for i := range sides {
@@ -142,6 +226,15 @@ func sample(sides []side) (drawn []int, total float64) {
 		drawn = append(drawn, at)
 	}
 	return drawn, total
+}
+
+// note adds the weight of a pair to those that fare alike.
+func (s *sharer) note(have, want packet.Services, weight float64) {
+	key := [2]int{s.id(have), s.id(want)}
+	if _, ok := s.weight[key]; !ok {
+		s.order = append(s.order, key)
+	}
+	s.weight[key] += weight
 }
 
 // id numbers equal sets of services alike.

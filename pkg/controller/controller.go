@@ -41,7 +41,8 @@ type Order struct {
 	Timeout time.Duration
 	// Confirm confirms as soon as everything is proved and Check is content.
 	Confirm bool
-	// Check is asked after the canary and after all devices; nil asks nobody.
+	// Check is asked after the canary and after all devices, behind the site's probes;
+	// nil asks nobody.
 	Check func(ctx context.Context) error
 }
 
@@ -66,7 +67,7 @@ func (c *Controller) Apply(ctx context.Context, s *reconcile.Site, r *reconcile.
 		return apply.Journaled{}, fmt.Errorf("%w; nothing was written to any device", err)
 	}
 	x := c.executor()
-	x.Timeout, x.Check = o.Timeout, o.Check
+	x.Timeout, x.Check = o.Timeout, both(c.probes(ctx, s), o.Check)
 	done, err := x.RunJournaled(ctx, c.Store, record, r.Jobs, o.Confirm)
 	if done.Apply.ID != "" && !Waits(&done) {
 		done.Store = errors.Join(done.Store, c.noteEnforced(r.Plan, done.Outcomes))

@@ -316,3 +316,31 @@ func TestSourceBrakes(t *testing.T) {
 	more.site.Sources = b.site.Sources
 	wantBrakes(t, "something is permitted newly", run(t, more, reconcile.Options{}), "source-lost: ", `stale-source: source "b" is stale`)
 }
+
+// Cutting an asset off is held by no brake, and neither is letting it out again: it
+// is done in a hurry.
+func TestBrakesLeaveQuarantineAlone(t *testing.T) {
+	text := map[string]string{"bulkhead.yaml": strings.Replace(brakeSite, "first_enforcement: accept", "first_enforcement: accept, newly_denied_percent: 5", 1), "policy.yaml": brakePolicy()}
+	until := func(ids ...string) (out []reconcile.Quarantine) {
+		for _, id := range ids {
+			out = append(out, reconcile.Quarantine{Asset: id, Until: policytest.Epoch.Add(time.Hour)})
+		}
+		return out
+	}
+	steps := [][]reconcile.Quarantine{nil, until("web-0"), until("web-0", "web-1", "web-2"), until("web-0"), nil}
+	var before *bench
+	st := state(t)
+	for i, q := range steps {
+		b := newBench(t, text, q...)
+		if before != nil {
+			carry(t, before, b)
+			p := run(t, b, reconcile.Options{Last: last(st)})
+			if !p.HasChanges() {
+				t.Fatalf("step %d changes nothing", i)
+			}
+			wantBrakes(t, fmt.Sprintf("step %d", i), p)
+		}
+		keep(t, st, b.site, true, store.Confirmed)
+		before = b
+	}
+}

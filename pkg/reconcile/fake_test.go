@@ -92,7 +92,7 @@ func writeSite(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func newBench(t *testing.T, files map[string]string) *bench {
+func newBench(t *testing.T, files map[string]string, q ...reconcile.Quarantine) *bench {
 	t.Helper()
 	b := &bench{fakes: map[string]*fake{}}
 	kind := driver.Kind{Name: "fake",
@@ -104,7 +104,8 @@ func newBench(t *testing.T, files map[string]string) *bench {
 			return f, nil
 		},
 		Encode: drivers.Kinds()[0].Encode, Decode: drivers.Kinds()[0].Decode}
-	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{kind}, true)
+	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{kind}, true,
+		func(string) ([]reconcile.Quarantine, error) { return q, nil })
 	if err != nil || s == nil {
 		t.Fatalf("%v %+v", err, diags.All())
 	}

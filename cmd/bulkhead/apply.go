@@ -80,6 +80,9 @@ func (o *applyOptions) check() error {
 	if len(o.accept) > 0 && strings.TrimSpace(o.reason) == "" {
 		return fmt.Errorf("--accept needs --reason: say why, so that others can read it later")
 	}
+	if err := knownBrakes(o.accept); err != nil {
+		return err
+	}
 	if o.confirm > 0 && o.confirm < minConfirm {
 		return fmt.Errorf("--confirm-timeout %s: too short to read a device back and prove it; at least %s, or 0 for no trial", o.confirm, minConfirm)
 	}
@@ -95,7 +98,7 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 	} else if d != nil {
 		return a.applyByDaemon(ctx, d, file, o)
 	}
-	s, err := a.loaded(ctx, true)
+	s, err := a.load(ctx, o.accept)
 	if err != nil {
 		return err
 	}
@@ -120,11 +123,15 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 // planWith plans, settles what a dead controller left, shows the plan, and asks
 // whoever has to be asked. It returns nil where there is nothing to do.
 func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconcile.Site, o applyOptions) (*reconcile.Result, error) {
-	enforced, err := c.Store.Enforced()
+	opt, err := c.Options(o.points)
 	if err != nil {
 		return nil, err
 	}
-	r, err := planFor(ctx, s, reconcile.Options{Enforced: enforced, Only: o.points, Lasting: true})
+	if err := c.Remember(s, ""); err != nil {
+		return nil, err
+	}
+	opt.Lasting = true
+	r, err := planOf(ctx, s, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +152,9 @@ func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconci
 		return nil, err
 	}
 	if len(r.Jobs) == 0 {
+		if err := c.Remember(s, o.reason); err != nil {
+			return nil, err
+		}
 		fmt.Fprintln(a.err, "nothing to do: every point enforces what policy says")
 		return nil, a.said(o.format, r.Plan, nil)
 	}
@@ -156,7 +166,7 @@ func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconci
 			return nil, err
 		}
 	}
-	return r, nil
+	return r, c.Remember(s, o.reason)
 }
 
 // minConfirm is the shortest trial that an operator can make use of.

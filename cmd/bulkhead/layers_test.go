@@ -37,6 +37,7 @@ var layers = []struct {
 	{"bulkhead/pkg/live", 11},
 	{"bulkhead/pkg/reconcile", 11},
 	{"bulkhead/pkg/lab", 0},
+	{"bulkhead/pkg/probe", 6},
 	{"bulkhead/examples", 0},
 	{"bulkhead/drivers/nftables/ruleset", 1},
 	{"bulkhead/drivers/nftables/kernel", 2},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bulkhead/pkg/controller"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/reconcile"
 )
@@ -16,13 +17,13 @@ import (
 func (a *app) planCmd() *cobra.Command {
 	var format, out string
 	var detailed bool
-	var points []string
+	var points, accept []string
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "show what would change, flows first; writes to no device",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := a.plan(cmd.Context(), points)
+			r, err := a.plan(cmd.Context(), points, accept)
 			if err != nil {
 				return err
 			}
@@ -36,6 +37,7 @@ func (a *app) planCmd() *cobra.Command {
 	cmd.Flags().StringVar(&out, "out", "", "write to this file instead of standard output")
 	cmd.Flags().BoolVar(&detailed, "detailed-exitcode", false, "exit with 2 if there are changes")
 	cmd.Flags().StringSliceVar(&points, "point", nil, "only these points (and those that share their device)")
+	cmd.Flags().StringSliceVar(&accept, "accept", nil, "plan as if this brake were accepted: with source-lost, what sources lost is gone")
 	return cmd
 }
 
@@ -64,8 +66,11 @@ func planExit(p *plan.Plan, detailed bool) error {
 }
 
 // plan makes a plan of the whole site, or of some points. It locks nothing.
-func (a *app) plan(ctx context.Context, only []string) (*reconcile.Result, error) {
-	s, err := a.loaded(ctx, true)
+func (a *app) plan(ctx context.Context, only, accept []string) (*reconcile.Result, error) {
+	if err := knownBrakes(accept); err != nil {
+		return nil, err
+	}
+	s, err := a.load(ctx, accept)
 	if err != nil {
 		return nil, err
 	}
@@ -73,22 +78,30 @@ func (a *app) plan(ctx context.Context, only []string) (*reconcile.Result, error
 	if err != nil {
 		return nil, err
 	}
-	return planOf(ctx, s, enforced, only)
+	st, err := a.readState(s.Config.Settings.Name)
+	if err != nil {
+		return nil, err
+	}
+	if st != nil {
+		defer st.Close()
+	}
+	opt, err := controller.StateOptions(st, only)
+	if err != nil {
+		return nil, err
+	}
+	opt.Enforced = enforced
+	return planOf(ctx, s, opt)
 }
 
-func planOf(ctx context.Context, s *reconcile.Site, enforced map[string]bool, only []string) (*reconcile.Result, error) {
-	return planFor(ctx, s, reconcile.Options{Enforced: enforced, Only: only})
-}
-
-func planFor(ctx context.Context, s *reconcile.Site, o reconcile.Options) (*reconcile.Result, error) {
-	if err := knownPoints(s, o.Only); err != nil {
+func planOf(ctx context.Context, s *reconcile.Site, opt reconcile.Options) (*reconcile.Result, error) {
+	if err := knownPoints(s, opt.Only); err != nil {
 		return nil, err
 	}
 	devices, err := s.Devices(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	return s.RunOnce(ctx, devices, o)
+	return s.RunOnce(ctx, devices, opt)
 }
 
 func knownPoints(s *reconcile.Site, names []string) error {

@@ -52,7 +52,7 @@ func (a *app) reconcile(ctx context.Context, o reconcileOptions) error {
 	if err := (&applyOptions{accept: o.Accept, reason: o.Reason}).check(); err != nil {
 		return err
 	}
-	s, err := a.loaded(ctx, true)
+	s, err := a.load(ctx, o.Accept)
 	if err != nil {
 		return err
 	}

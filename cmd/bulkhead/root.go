@@ -101,7 +101,7 @@ what it would install permits exactly what the policy permits; after, it reads t
 device back and proves it again.
 
 Exit codes: 0 done, or nothing to do; 1 error; 2 changes pending (plan
---detailed-exitcode), drift or not proved (verify), a failing test (test), a damaged
+--detailed-exitcode), drift or not proved (verify), a failing test (test) or probe, a damaged
 log (audit verify); 3 refused by a brake, a policy test or the proof; 4 applied in part.
 
 Start with:
@@ -117,7 +117,7 @@ Start with:
 	root.PersistentFlags().StringVar(&a.state, "state", os.Getenv("BULKHEAD_STATE"), "state directory (or BULKHEAD_STATE; default $XDG_STATE_HOME/bulkhead)")
 	root.AddCommand(a.initCmd(), a.validateCmd(), a.assetsCmd(), a.groupsCmd(), a.explainCmd(), a.testCmd(),
 		a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.reconcileCmd(), a.serveCmd(), a.approveCmd(),
-		a.quarantineCmd(), a.releaseCmd(), a.openCmd(), a.closeCmd(), a.bootCmd(), a.verifyCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
+		a.quarantineCmd(), a.releaseCmd(), a.openCmd(), a.closeCmd(), a.bootCmd(), a.verifyCmd(), a.probeCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
 		a.historyCmd(), a.auditCmd(), a.backupCmd(), a.restoreCmd(),
 		a.schemaCmd(), a.versionCmd(), a.demoCmd())
 	return root
@@ -126,7 +126,14 @@ Start with:
 // loaded reads and works out the site, and prints its diagnostics. collect asks
 // the site's sources too.
 func (a *app) loaded(ctx context.Context, collect bool) (*reconcile.Site, error) {
-	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, collect, a.quarantines)
+	if collect {
+		s, err := a.load(ctx, nil)
+		if err == nil {
+			a.saySources(s)
+		}
+		return s, err
+	}
+	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, false, a.quarantines)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ func (a *app) verifyCmd() *cobra.Command {
 that with the policy, exactly. Exit code 2 if a point has drifted or is not proved.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := a.plan(cmd.Context(), points)
+			r, err := a.plan(cmd.Context(), points, nil)
 			if err != nil {
 				return err
 			}

@@ -138,6 +138,7 @@ func TestMessages(t *testing.T) {
 		{"confirm_timeout: 1s\n", "too short"},
 		{"confirm_timeout: 1000h\n", "too long"},
 		{"probes: [{name: p, http: {url: \"ftp://x\"}}]\n", "not an http or https URL"},
+		{"probes: [{name: p, ping: 10.0.0.1, timeout: 1m1s}]\n", "too long, the most is 1m0s"},
 		{"probes: [{name: p, http: {url: \"http://u:p@x/\"}}]\n", "password does not belong"},
 		{"assets: {a: {kind: vm}}\ngroups: {a: {members: []}}\ntests: [{name: t, from: a, to: 10.0.0.1, service: any, expect: deny}]\n", "both a group (s.yaml:2) and an asset (s.yaml:1)"},
 		{"tests: [{name: t, from: nobody, to: 10.0.0.1, service: any, expect: deny}]\n", `unknown group, asset or address "nobody"`},

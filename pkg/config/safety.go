@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"time"
 
 	"go.yaml.in/yaml/v4"
 
@@ -84,7 +85,7 @@ func (l *loader) resolveFailsafe() {
 
 func (l *loader) probesValue() strict.Value {
 	return strict.List(nil, func() strict.Value {
-		p := &Probe{}
+		p := &Probe{Timeout: DefaultProbeTimeout}
 		given := 0
 		v := strict.Object("a probe", &p.Pos, func() []strict.Key { return probeKeys(p, &given) })
 		return strict.Value{Schema: v.Schema, Read: func(d *strict.Decoder, n *yaml.Node) {
@@ -118,6 +119,7 @@ func probeKeys(p *Probe, given *int) []strict.Key {
 		{Name: "tcp", Doc: "An address and port that must accept a connection.", Value: count(tcp)},
 		{Name: "ping", Doc: "An address that must answer an echo request.", Value: count(ping)},
 		{Name: "http", Doc: "A URL that must answer.", Value: count(httpValue(p))},
+		{Name: "timeout", Doc: "How long one try may take (default 3s, at most 60s).", Value: bounded(&p.Timeout, 100*time.Millisecond, time.Minute)},
 	}
 }
 
@@ -139,6 +141,7 @@ func httpValue(p *Probe) strict.Value {
 		return []strict.Key{
 			{Name: "url", Required: true, Doc: "What to get.", Value: target},
 			{Name: "status", Doc: "The status it must answer with (default 200).", Value: strict.Int(&h.Status, 100, 599)},
+			{Name: "follow", Doc: "Whether redirects are followed (default false: a redirect is the answer).", Value: strict.Bool(&h.Follow)},
 		}
 	})
 	return strict.Value{Schema: obj.Schema, Read: func(d *strict.Decoder, n *yaml.Node) { obj.Read(d, n); p.HTTP = h }}

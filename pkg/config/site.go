@@ -191,17 +191,20 @@ type Failsafe struct {
 // Probe is a check that runs after an apply and must pass before it is
 // confirmed. Exactly one of TCP, Ping and HTTP is set.
 type Probe struct {
-	Name string
-	TCP  netip.AddrPort
-	Ping netip.Addr
-	HTTP *HTTPProbe
-	Pos  diag.Pos
+	Name    string
+	TCP     netip.AddrPort
+	Ping    netip.Addr
+	HTTP    *HTTPProbe
+	Timeout time.Duration // of one try
+	Pos     diag.Pos
 }
 
-// HTTPProbe is a GET that must answer with Status.
+// HTTPProbe is a GET that must answer with Status. Redirects are followed only
+// where Follow says so: else a redirect is the answer.
 type HTTPProbe struct {
 	URL    string
 	Status int
+	Follow bool
 }
 
 // Essential says which of the traffic that a network cannot do without is left
@@ -276,4 +279,5 @@ const (
 	DefaultNewlyDenied    = 20
 	DefaultAssetsLost     = 30
 	DefaultPolicyOrder    = 100
+	DefaultProbeTimeout   = 3 * time.Second
 )

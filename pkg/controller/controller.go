@@ -41,7 +41,8 @@ type Order struct {
 	Timeout time.Duration
 	// Confirm confirms as soon as everything is proved and Check is content.
 	Confirm bool
-	// Check is asked after the canary and after all devices; nil asks nobody.
+	// Check is asked after the canary and after all devices, behind the site's probes;
+	// nil asks nobody.
 	Check func(ctx context.Context) error
 }
 
@@ -66,7 +67,7 @@ func (c *Controller) Apply(ctx context.Context, s *reconcile.Site, r *reconcile.
 		return apply.Journaled{}, fmt.Errorf("%w; nothing was written to any device", err)
 	}
 	x := c.executor()
-	x.Timeout, x.Check = o.Timeout, o.Check
+	x.Timeout, x.Check = o.Timeout, both(c.probes(ctx, s), o.Check)
 	done, err := x.RunJournaled(ctx, c.Store, record, r.Jobs, o.Confirm)
 	if done.Apply.ID != "" && !Waits(&done) {
 		done.Store = errors.Join(done.Store, c.noteEnforced(r.Plan, done.Outcomes))
@@ -85,7 +86,9 @@ func Waits(done *apply.Journaled) bool {
 // record stores what an apply is made from, and says who wants it and why.
 func (c *Controller) record(s *reconcile.Site, p *plan.Plan, o Order) (store.Apply, error) {
 	x := store.Apply{Reason: strings.TrimSpace(o.Reason), RollsTo: o.RollsTo, Who: c.Who, From: c.From}
-	text, err := json.Marshal(s.Inventory)
+	// A plan of some points says nothing of the others: the next brakes compare with
+	// the last one of all of them.
+	text, err := s.Snapshot(len(p.Points) == len(s.Config.Settings.Points))
 	if err != nil {
 		return x, err
 	}

@@ -66,11 +66,17 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		}
 		return nil, err
 	}
-	enforced, err := c.Store.Enforced()
+	opt, err := c.Options(o.Only)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.RunOnce(ctx, devices, reconcile.Options{Enforced: enforced, Only: o.Only, Lasting: true})
+	if !o.DryRun {
+		if err := c.Remember(s, ""); err != nil {
+			return nil, err
+		}
+	}
+	opt.Lasting = true
+	r, err := s.RunOnce(ctx, devices, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +118,9 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	if s.Config.Settings.Approval == config.ApprovalRequired && o.Approved != r.Plan.ID && o.rollsTo == "" && !(unmoved && len(p.Drift) > 0) {
 		p.Result, p.Why = Held, fmt.Sprintf("plan %s waits for approval", r.Plan.ID)
 		return p, nil
+	}
+	if err := c.Remember(s, o.Reason); err != nil {
+		return nil, err
 	}
 	done, err := c.Apply(ctx, s, r, Order{Reason: o.Reason, RollsTo: o.rollsTo, Timeout: s.Config.Settings.ConfirmTimeout, Confirm: true})
 	if done.Apply.ID == "" {

@@ -51,6 +51,10 @@ func (a *API) passNow(r *request, o controller.PassOptions, only string) (any, e
 
 func (a *API) apply(r *request) (any, error) {
 	c := r.body.(*ApplyCall)
+	if slices.Contains(c.Accept, reconcile.BrakeSourceLost) {
+		// The plan that it makes is another one than the daemon shows: nobody has seen it.
+		return nil, refuse(http.StatusConflict, "a running daemon does not accept %s: stop it, apply, and start it again", reconcile.BrakeSourceLost)
+	}
 	if len(c.Accept) > 0 {
 		var err error
 		if c.Reason, err = reasonOf(c.Reason); err != nil {

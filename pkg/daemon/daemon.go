@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bulkhead/inventory"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/driver"
@@ -275,7 +276,9 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 
 // load reads the site directory and asks the sources.
 func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
-	s, diags, err := reconcile.Load(ctx, d.o.Dir, now, d.o.Kinds, true, func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) })
+	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true,
+		Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) }},
+		Known:       func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.o.Store) }})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ type Parts struct {
 	Addrs []packet.Addrs
 
 	once  sync.Once
-	index []partRun // in order of address; see find
+	index []partRun // in order of address; see Find
 }
 
 type partRun struct {
@@ -59,11 +59,11 @@ func (t *Table) At(src, dst int) []Case {
 
 // Find is the outcome for a pair of addresses of the table's family.
 func (t *Table) Find(src, dst netip.Addr) []Case {
-	return t.At(t.Src.find(src), t.Dst.find(dst))
+	return t.At(t.Src.Find(src), t.Dst.Find(dst))
 }
 
-// find gives the part that holds an address.
-func (p *Parts) find(a netip.Addr) int {
+// Find gives the part that holds an address.
+func (p *Parts) Find(a netip.Addr) int {
 	p.once.Do(func() {
 		for i := range p.Addrs {
 			for _, r := range p.Addrs[i].Runs() {

@@ -21,7 +21,38 @@ import (
 // Where there are too many pairs of address sets to look at each, there is no list,
 // and omitted says so.
 func DiffFlows(m *compile.Matrix, points []compile.Point, now *driver.Decoded) (changes []FlowChange, omitted string) {
+	changes, omitted, _ = DiffFlowsShare(m, points, now, nil)
+	return changes, omitted
+}
+
+// DiffFlowsShare is DiffFlows, and gives besides the DeniedShare of what the device
+// does now, for little more. That is known where the list is omitted, too.
+func DiffFlowsShare(m *compile.Matrix, points []compile.Point, now *driver.Decoded, named []netip.Addr) (changes []FlowChange, omitted string, share *Share) {
 	d := &flowDiffer{m: m, rows: map[string]*flowRow{}, left: maxFlowPairs}
+	if named != nil {
+		d.sharer = newSharer(named)
+	}
+	d.walk(points, now)
+	if d.sharer != nil {
+		share = d.sharer.share()
+	}
+	if d.left < 0 {
+		return []FlowChange{}, fmt.Sprintf("the list of changed flows is left out: there are more than %d pairs of address sets to compare one by one; the proof covers all of them", maxFlowPairs), share
+	}
+	return d.changes(), "", share
+}
+
+// DeniedShare gives the share of the flows that a device permits in a state which it
+// would deny after, counted in the addresses that the site names: see share.go. nil
+// is a state that permits nothing.
+func DeniedShare(m *compile.Matrix, points []compile.Point, base *driver.Decoded, named []netip.Addr) *Share {
+	d := &flowDiffer{m: m, sharer: newSharer(named)} // nothing left: no flow is listed
+	d.walk(points, base)
+	return d.sharer.share()
+}
+
+// walk looks at every hook at which flows are judged, or were.
+func (d *flowDiffer) walk(points []compile.Point, now *driver.Decoded) {
 	hooks := map[string][]*compile.Point{}
 	for i := range points {
 		for _, h := range points[i].Hooks() {
@@ -38,10 +69,6 @@ func DiffFlows(m *compile.Matrix, points []compile.Point, now *driver.Decoded) (
 			d.hook(hook, at, now)
 		}
 	}
-	if d.left < 0 {
-		return []FlowChange{}, fmt.Sprintf("the list of changed flows is left out: there are more than %d pairs of address sets to compare one by one; the proof covers all of them", maxFlowPairs)
-	}
-	return d.changes(), ""
 }
 
 // maxFlowPairs bounds the pairs of address sets that a flow diff looks at, over all
@@ -65,6 +92,8 @@ type flowDiffer struct {
 	own  packet.Addrs // the device's own addresses, where known
 	rows map[string]*flowRow
 	left int // pairs that may still be looked at
+	// sharer counts what is lost; nil where nobody wants to know.
+	sharer *sharer
 }
 
 func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded) {
@@ -81,13 +110,27 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 		names = append(names, n)
 	}
 	sort.Strings(names)
+	sampled := d.sharer.large()
+	if sampled {
+		if d.sharer.sampled(d.m, hook, at, d.own, now); d.left <= 0 {
+			return // nobody wants a list, or it is too long already
+		}
+	}
 	for _, in := range names {
 		e := prove.NewExpected(d.m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
 		rel := relationOf(now, hook, in)
 		old := rel.Flat()
 		srcs, dsts := packet.Join(e.Addrs, old.Src), packet.Join(e.Addrs, old.Dst)
+		if d.sharer != nil && !sampled {
+			d.share(hook, in, at, srcs, dsts, func(a, b packet.Joint) (have, want packet.Services) {
+				return old.Permit(a.B, b.B), e.Permit(a.A, b.A)
+			})
+		}
 		if d.left -= len(srcs) * len(dsts); d.left < 0 {
-			return
+			if d.sharer == nil || sampled {
+				return
+			}
+			continue // no list any more; the share is of all interfaces
 		}
 		for _, s := range srcs {
 			if home(at, s.Addrs.First()) != in {
@@ -100,6 +143,21 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 			}
 		}
 	}
+}
+
+// share counts what flows that come in by one interface lose.
+func (d *flowDiffer) share(hook, in string, at []*compile.Point, srcs, dsts []packet.Joint, permit func(a, b packet.Joint) (have, want packet.Services)) {
+	var never packet.Addrs // what the machine itself sends or receives is never forwarded
+	if hook == compile.HookForward {
+		never = d.own
+	}
+	var here []side
+	for _, s := range d.sharer.sides(srcs, never) {
+		if home(at, s.joint.Addrs.First()) == in {
+			here = append(here, s)
+		}
+	}
+	d.sharer.add(at, hook, here, d.sharer.sides(dsts, never), permit)
 }
 
 // home names an interface by which packets of a source rightly come in.

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -117,7 +118,10 @@ func TestFlowDiffIsExact(t *testing.T) {
 		if !first {
 			now = decodedBy(t, compiled(t, before), []compile.Point{oldPoint}, rapid.SampledFrom([]nftables.Options{{}, tabled}).Draw(t, "decoder"))
 		}
-		flows, _ := plan.DiffFlows(compiled(t, after), []compile.Point{newPoint}, now)
+		m := compiled(t, after)
+		named := policytest.Addresses(after)
+		flows, _, share := plan.DiffFlowsShare(m, []compile.Point{newPoint}, now, named)
+		checkShare(t, flows, share, plan.DeniedShare(m, []compile.Point{newPoint}, now, named))
 		index := newFlowIndex(t, flows)
 		services := append(policytest.Services(before), policytest.Services(after)...)
 		list := append(policytest.Addresses(before), policytest.Addresses(after)...)
@@ -140,6 +144,21 @@ func TestFlowDiffIsExact(t *testing.T) {
 			}
 		}
 	})
+}
+
+// checkShare holds the share newly denied to the list: where no flow is denied, none
+// is lost, and whoever asks for the share alone gets the same.
+func checkShare(t *rapid.T, flows []plan.FlowChange, share, alone *plan.Share) {
+	if (share == nil) != (alone == nil) || share != nil && *share != *alone {
+		t.Fatalf("a share of %+v with the list, %+v without", share, alone)
+	}
+	if share == nil {
+		return
+	}
+	denied := slices.ContainsFunc(flows, func(f plan.FlowChange) bool { return !f.Permit })
+	if share.Percent < 0 || share.Percent > 100 || share.Percent > 0 && !denied {
+		t.Fatalf("%v %% newly denied, by a list that denies newly: %v", share.Percent, denied)
+	}
 }
 
 func checkFlow(t *rapid.T, index *flowIndex, rows []int, f policy.Flow, was, is, seen bool) {

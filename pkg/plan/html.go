@@ -36,9 +36,15 @@ func HTML(p *Plan) ([]byte, error) {
 		"nothing":        func() string { return noFlows(p) },
 		"abbreviate":     abbreviate,
 		"uncoveredShown": func() int { return maxUncoveredHTML },
-		"ref":            func(pt Point) *Point { return &pt },
-		"first":          firstOps,
-		"blocks":         func() string { return p.Blocked() },
+		"sources": func() (out []string) {
+			for i := range p.Sources {
+				out = append(out, p.Sources[i].String())
+			}
+			return out
+		},
+		"ref":    func(pt Point) *Point { return &pt },
+		"first":  firstOps,
+		"blocks": func() string { return p.Blocked() },
 	}).Parse(reportHTML)
 	if err != nil {
 		return nil, fmt.Errorf("cannot parse the report's template: %w", err)

@@ -28,6 +28,9 @@ func Markdown(p *Plan) []byte {
 	for _, br := range p.Brakes {
 		out("- **brake %s**: %s\n", md(br.Name), md(br.Saw))
 	}
+	for i := range p.Sources {
+		out("- **source**: %s\n", md(p.Sources[i].String()))
+	}
 	for _, c := range p.Conflicts {
 		out("- **conflict**: %s\n", md(c.String()))
 	}

@@ -19,7 +19,7 @@ import (
 
 // FormatVersion is the version of the JSON form. A minor step adds keys; a major
 // one changes or removes some.
-const FormatVersion = "1.0"
+const FormatVersion = "1.1"
 
 // Plan is everything that an apply would do, and what it was made from. Lists
 // are never null and come in a fixed order.
@@ -41,6 +41,10 @@ type Plan struct {
 	Tests        TestSummary `json:"tests"`
 	Classes      Size        `json:"size"`
 
+	// Sources are those whose report of now does not simply count.
+	Sources []inventory.Standing `json:"sources"`
+	// Baseline is what the brakes compare with.
+	Baseline  Baseline             `json:"baseline"`
 	Uncovered []compile.Uncovered  `json:"uncovered"`
 	Conflicts []inventory.Conflict `json:"conflicts"`
 	Undecided []Undecided          `json:"undecided"`
@@ -84,6 +88,36 @@ type Point struct {
 	After  *prove.Result `json:"after,omitempty"`
 	// State digests the device's native state, ours and foreign, as read.
 	State string `json:"state"`
+	// NewlyDenied is the share of the flows that the device permitted when it was last
+	// confirmed, and would deny; it stands with the device's first point, where it is
+	// known.
+	NewlyDenied *Share `json:"newlyDenied,omitempty"`
+}
+
+// Share is a part of the flows that a device permits.
+type Share struct {
+	Percent float64 `json:"percent"` // to one decimal
+	// Estimated is set where too many pairs of addresses were to be looked at, and a
+	// fixed sample of them was.
+	Estimated bool `json:"estimated"`
+}
+
+// Baseline is the apply whose inventory, policy and settings the brakes compare
+// with: the last confirmed one of all points. Empty: there is none, and the brakes
+// that compare hold nothing.
+type Baseline struct {
+	Apply string    `json:"apply,omitempty"`
+	At    time.Time `json:"at,omitzero"`
+	// Why says why there is none; "" if there is one.
+	Why string `json:"why,omitempty"`
+}
+
+// String says in one sentence what the brakes compare with.
+func (b *Baseline) String() string {
+	if b.Why != "" {
+		return "brakes compare with nothing: " + b.Why
+	}
+	return fmt.Sprintf("brakes compare with apply %s of %s", b.Apply, b.At.UTC().Format("2006-01-02 15:04:05 MST"))
 }
 
 // FlowChange is a set of flows whose verdict changes, under what decides them.
@@ -190,6 +224,12 @@ func (p *Plan) Blocked() string {
 func (p *Plan) Seal() error {
 	bare := *p
 	bare.ID, bare.MadeAt = "", time.Time{}
+	// What an apply that was held has written down meanwhile makes no other plan.
+	bare.Baseline = Baseline{}
+	bare.Sources = nil
+	for _, s := range p.Sources {
+		bare.Sources = append(bare.Sources, inventory.Standing{Source: s.Source, State: s.State})
+	}
 	b, err := json.Marshal(bare)
 	if err != nil {
 		return err

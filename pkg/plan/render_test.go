@@ -52,6 +52,8 @@ func small(mark func(string) string) *plan.Plan {
 		Brakes:    []plan.Brake{{Name: mark("first-enforcement"), Saw: mark("point gw enforces for the first time")}},
 		Tests:     plan.TestSummary{Passed: 3, Failed: []string{mark("office never: 10.0.0.1 is permitted")}},
 		Classes:   plan.Size{Assets: 2, Groups: 3, Policies: 1, Classes: 4},
+		Sources:   []inventory.Standing{{Source: mark("cloud"), State: inventory.SourceFrozen, Why: mark("it failed: no route to host"), LastGood: time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC), Until: time.Date(2026, 11, 23, 12, 10, 0, 0, time.UTC)}},
+		Baseline:  plan.Baseline{Apply: mark("a20261122-120000-001"), At: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)},
 		Uncovered: []compile.Uncovered{{Reason: mark("no point is on its path"), Services: mark("any"), From: []string{mark("hmis")}, To: []string{}, Pairs: 1, Src: a("10.0.0.1"), Dst: a("10.0.7.1"), Service: 6<<16 | 443}},
 		Conflicts: []inventory.Conflict{{Kind: inventory.AddressHeldTwice, Claims: []inventory.Claim{{Asset: mark("plc-1"), Value: mark("10.0.0.2")}, {Asset: mark("plc-2"), Value: mark("10.0.0.2")}}}},
 		Undecided: []plan.Undecided{{Group: mark("g"), Asset: mark("a"), Missing: []string{mark("labels.role")}}, {Group: mark("g"), Asset: mark("b"), Missing: []string{}, Problem: mark("no such overload")}},
@@ -254,10 +256,18 @@ func TestSeal(t *testing.T) {
 	a, b, c := small(plain), small(plain), small(plain)
 	b.MadeAt = b.MadeAt.Add(time.Hour)
 	c.Points[1].State = "moved"
-	for _, p := range []*plan.Plan{a, b, c} {
+	// What a held apply has written down meanwhile makes no other plan; another state of
+	// a source does.
+	d, e := small(plain), small(plain)
+	d.Sources[0].Since, d.Baseline = d.MadeAt, plan.Baseline{Why: "none"}
+	e.Sources[0].State = inventory.SourceStale
+	for _, p := range []*plan.Plan{a, b, c, d, e} {
 		if err := p.Seal(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if a.ID != d.ID || a.ID == e.ID {
+		t.Errorf("IDs %s, %s (known for longer), %s (stale)", a.ID, d.ID, e.ID)
 	}
 	if a.ID != b.ID || a.ID == c.ID || len(a.ID) != 16 {
 		t.Errorf("IDs %s, %s (later), %s (another state)", a.ID, b.ID, c.ID)

@@ -192,6 +192,9 @@ func count(n int, one, many string) string {
 func worth(p *Plan) []string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if p.HasChanges() {
+		add("%s", p.Baseline.String())
+	}
 	for _, u := range p.Undecided {
 		if u.Problem != "" {
 			add("undecided: %s in %s: %s", u.Asset, u.Group, u.Problem)

@@ -101,6 +101,9 @@ func (t *texter) warnings(p *Plan) {
 	for _, b := range p.Brakes {
 		t.line(red, "brake %s: %s", b.Name, b.Saw)
 	}
+	for i := range p.Sources {
+		t.line(red, "%s", p.Sources[i].String())
+	}
 	for _, c := range p.Conflicts {
 		t.line(red, "conflict: %s", c.String())
 	}

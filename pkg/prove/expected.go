@@ -41,6 +41,13 @@ func NewExpected(m *compile.Matrix, points []*compile.Point, s driver.Situation)
 	return e
 }
 
+// At gives what the points must let pass between two addresses in the situation, for
+// those who ask for a few: nothing is partitioned. Not safe for several goroutines.
+func At(m *compile.Matrix, points []*compile.Point, s driver.Situation) func(src, dst netip.Addr) packet.Services {
+	e := &Expected{m: m, points: points, s: s, memo: map[[2]int]packet.Services{}, cells: map[int]packet.Services{}}
+	return e.at
+}
+
 // overlays partitions the addresses by what the points do whatever policy says.
 func overlays(points []*compile.Point) []packet.Addrs {
 	sets := []packet.Addrs{compile.Multicast(), v4()}

@@ -57,7 +57,11 @@ type bench struct {
 	site    *reconcile.Site
 	devices []*reconcile.Device
 	fakes   map[string]*fake
+	kind    driver.Kind
 }
+
+// kindEmpty is a device that holds nothing of ours.
+func (b *bench) kindEmpty() driver.State { return nftables.Empty("t") }
 
 const siteText = `name: t
 points:
@@ -88,7 +92,7 @@ func writeSite(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-func newBench(t *testing.T, files map[string]string) *bench {
+func newBench(t *testing.T, files map[string]string, q ...reconcile.Quarantine) *bench {
 	t.Helper()
 	b := &bench{fakes: map[string]*fake{}}
 	kind := driver.Kind{Name: "fake",
@@ -100,11 +104,12 @@ func newBench(t *testing.T, files map[string]string) *bench {
 			return f, nil
 		},
 		Encode: drivers.Kinds()[0].Encode, Decode: drivers.Kinds()[0].Decode}
-	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{kind}, true)
+	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{kind}, true,
+		func(string) ([]reconcile.Quarantine, error) { return q, nil })
 	if err != nil || s == nil {
 		t.Fatalf("%v %+v", err, diags.All())
 	}
-	b.site = s
+	b.site, b.kind = s, kind
 	if b.devices, err = s.Devices(context.Background(), false); err != nil {
 		t.Fatal(err)
 	}

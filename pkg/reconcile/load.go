@@ -34,17 +34,38 @@ type Site struct {
 	World     policy.World
 	Now       time.Time
 	Diags     *diag.List
-	// Reports are what sources said besides the site directory.
+	// Reports are what of the sources' reports counts, besides the site directory.
 	Reports []inventory.Report
 	// Quarantined are the assets that are cut off, in order of the asset.
 	Quarantined []Quarantine
-	kinds       []driver.Kind
+	// Sources says of each source that was asked what of it counts.
+	Sources []inventory.Standing
+	known   map[string]time.Time // when the report of each was read that was known before
+	kinds   []driver.Kind
 }
 
-// Load reads a site directory and works it out, with what reports says of the
-// network besides, and with assets in quarantine. Diagnostics are complete: the site is nil exactly if one of
-// them is an error.
+// Load reads a site directory and works it out, with what its sources report if
+// collect is set. Nothing is known of them from before: see LoadWith.
 func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, collect bool, who ...InQuarantine) (*Site, *diag.List, error) {
+	return LoadWith(ctx, dir, now, kinds, LoadOptions{Collect: collect, Quarantined: who})
+}
+
+// LoadOptions say what to ask besides the site directory.
+type LoadOptions struct {
+	// Collect asks the site's sources.
+	Collect bool
+	// Known gives what is remembered of the sources of a site, by the site's name; it
+	// is asked if there are any. nil is nothing: then a source that fails is an error.
+	Known func(site string) (map[string]inventory.Known, error)
+	// AcceptLost lets the reports of sources count that lost too much.
+	AcceptLost bool
+	// Quarantined are asked for assets that are cut off.
+	Quarantined []InQuarantine
+}
+
+// LoadWith reads a site directory and works it out. Diagnostics are complete: the
+// site is nil exactly if one of them is an error, or err is not nil.
+func LoadWith(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, opt LoadOptions) (*Site, *diag.List, error) {
 	cfg, diags := config.Load(dir)
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
@@ -58,15 +79,19 @@ func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, c
 		return nil, diags, nil
 	}
 	reports := []inventory.Report{cfg.Report()}
-	if collect {
-		more, err := gather(ctx, cfg)
-		if err != nil {
+	var sources []inventory.Standing
+	var known map[string]time.Time
+	if opt.Collect {
+		var err error
+		if sources, known, err = collect(ctx, cfg, opt, now); err != nil {
 			return nil, diags, err
 		}
-		reports = append(reports, more...)
+		for i := range sources {
+			reports = append(reports, sources[i].Report)
+		}
 	}
 	var q []Quarantine
-	for _, f := range who {
+	for _, f := range opt.Quarantined {
 		more, err := f(cfg.Settings.Name)
 		if err != nil {
 			return nil, diags, err
@@ -74,27 +99,10 @@ func Load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, c
 		q = append(q, more...)
 	}
 	s, err := Build(cfg, reports, now, kinds, diags, q...)
-	return s, diags, err
-}
-
-// sourceNeighbor is the type of the source that reads a host's neighbour table.
-const sourceNeighbor = "neighbor"
-
-// gather reads the sources that the site names. A source that fails is an error:
-// without it the inventory is not complete, and nothing is planned.
-func gather(ctx context.Context, cfg *config.Site) ([]inventory.Report, error) {
-	var out []inventory.Report
-	for _, src := range cfg.Settings.Sources {
-		if src.Type != sourceNeighbor {
-			return nil, fmt.Errorf("source %q (%s): type %q is not known", src.Name, src.Pos, src.Type)
-		}
-		snap, err := neighbor.Read(ctx, src.Settings["netns"].Text)
-		if err != nil {
-			return nil, fmt.Errorf("source %q (%s) failed, so the inventory is not complete: %w", src.Name, src.Pos, err)
-		}
-		out = append(out, snap.Report(src.Name, src.Trust, time.Time{}))
+	if s != nil {
+		s.Sources, s.known = sources, known
 	}
-	return out, nil
+	return s, diags, err
 }
 
 // Build works a loaded site out.

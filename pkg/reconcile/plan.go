@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,6 +27,12 @@ type Options struct {
 	// Lasting refuses devices that hold a change on trial: what they enforce now is not
 	// what they will. For whoever is going to act by the plan.
 	Lasting bool
+	// Confirmed gives what a point was last confirmed to hold, and when; nil is never.
+	// If the function is nil, nothing is known of any point.
+	Confirmed func(point string) (*apply.Record, time.Time, error)
+	// Last gives what the brakes compare with, see LastApplied. It is asked where the
+	// plan changes something. nil: nothing is compared, and the plan says so.
+	Last func() (last *Baseline, why string, err error)
 }
 
 // Result is a plan with what carries it out.
@@ -57,7 +64,9 @@ func (s *Site) RunOnce(ctx context.Context, devices []*Device, opt Options) (*Re
 		return 1
 	})
 	p.Uncovered = compile.Coverage(s.Matrix, s.effective(all, p))
-	s.brakes(p)
+	if err := s.brakes(p, opt); err != nil {
+		return nil, err
+	}
 	if err := p.Seal(); err != nil {
 		return nil, err
 	}
@@ -109,9 +118,14 @@ func (s *Site) newPlan() *plan.Plan {
 		Flows: []plan.FlowChange{}, Points: []plan.Point{}, Brakes: []plan.Brake{}, Tests: Summary(s.RunTests()),
 		Classes: plan.Size{Assets: len(s.Inventory.Assets), Groups: len(m.Groups), Policies: len(m.Policies),
 			Classes: len(m.Classes), Rows: m.Rows(), Cols: m.Cols(), Cells: len(m.Cells)},
-		Uncovered: []compile.Uncovered{}, Conflicts: []inventory.Conflict{}, Undecided: []plan.Undecided{},
+		Sources: []inventory.Standing{}, Uncovered: []compile.Uncovered{}, Conflicts: []inventory.Conflict{}, Undecided: []plan.Undecided{},
 		Expiring: []plan.Expiring{}, Compared: s.comparedLabels(), Warnings: []string{}}
 	p.Conflicts = append(p.Conflicts, s.Inventory.Conflicts...)
+	for _, x := range s.Sources {
+		if x.State != inventory.SourceCurrent {
+			p.Sources = append(p.Sources, x)
+		}
+	}
 	for _, u := range s.Members.Undecided {
 		name := u.Group
 		if name == "" {
@@ -288,11 +302,48 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 	if len(installedPoints) == 0 {
 		now = nil // nothing of ours judges anything yet
 	}
-	flows, omitted := plan.DiffFlows(s.Matrix, d.Points, now)
+	base, err := s.shareBase(d, have, now, opt)
+	if err != nil {
+		return nil, err
+	}
+	var named []netip.Addr
+	// A first enforcement has a brake of its own.
+	if base != nil && !slices.ContainsFunc(rows, func(r plan.Point) bool { return r.First }) {
+		named = s.namedAddrs()
+	}
+	if base != now && named != nil {
+		rows[0].NewlyDenied, named = plan.DeniedShare(s.Matrix, d.Points, base, named), nil
+	}
+	flows, omitted, share := plan.DiffFlowsShare(s.Matrix, d.Points, now, named)
+	if share != nil {
+		rows[0].NewlyDenied = share
+	}
 	if omitted != "" {
 		r.Plan.FlowsOmitted = omitted
 	}
 	return flows, nil
+}
+
+// namedAddrs gives an address for each that the site names: of assets, and of the
+// prefixes of groups. Assets in quarantine are left out: that they lose everything is
+// meant, and no brake may keep it up.
+func (s *Site) namedAddrs() []netip.Addr {
+	out := []netip.Addr{}
+	for i := range s.Inventory.Assets {
+		id := s.Inventory.Assets[i].ID
+		if slices.ContainsFunc(s.Quarantined, func(q Quarantine) bool { return q.Asset == id }) {
+			continue
+		}
+		for _, p := range s.Inventory.Assets[i].Addresses {
+			out = append(out, p.Addr())
+		}
+	}
+	for i := range s.Config.Book.Groups {
+		for _, p := range s.Config.Book.Groups[i].Prefixes {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
 }
 
 // drops reports whether a device drops anything at the hooks. A point that only
@@ -352,36 +403,4 @@ func budget(d *Device) map[string]int {
 		}
 	}
 	return out
-}
-
-// The names of the brakes.
-const (
-	BrakeFirst     = "first-enforcement"
-	BrakeHeldTwice = "address-held-twice"
-)
-
-// brakes looks at the effect of the plan.
-func (s *Site) brakes(p *plan.Plan) {
-	if s.Config.Settings.Limits.FirstEnforcement != config.FirstAccept {
-		for _, pt := range p.Points {
-			if pt.First && pt.Status == plan.Changes {
-				p.Brakes = append(p.Brakes, plan.Brake{Name: BrakeFirst, Saw: firstSentence(pt.Name, s.Config.Settings.ObserveLearn)})
-			}
-		}
-	}
-	if !p.HasChanges() {
-		return
-	}
-	for _, c := range s.Inventory.Conflicts {
-		if c.Kind == inventory.AddressHeldTwice {
-			p.Brakes = append(p.Brakes, plan.Brake{Name: BrakeHeldTwice, Saw: c.String() + "; the most restrictive of both holds"})
-		}
-	}
-}
-
-func firstSentence(point string, learn time.Duration) string {
-	if learn == 0 {
-		return fmt.Sprintf("point %s enforces for the first time, and at once: flows that nobody tracked yet may be cut", point)
-	}
-	return fmt.Sprintf("point %s enforces for the first time; if its rules are new it observes for %s, then it drops what policy denies", point, learn)
 }

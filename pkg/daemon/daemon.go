@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bulkhead/inventory"
+	"bulkhead/pkg/compile"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/driver"
@@ -67,6 +68,7 @@ type Daemon struct {
 	site    *reconcile.Site
 	devices []*reconcile.Device
 	known   map[string]*known // device -> what is known of it
+	loaded  *reconcile.Site   // the last one that was in order, perhaps not the one in force
 	next    pending
 	warned  bool // that the table of flows is nearly full
 
@@ -75,10 +77,10 @@ type Daemon struct {
 
 // known is what the daemon knows of a device.
 type known struct {
-	mark     string          // in sync at this mark, with site
-	site     *reconcile.Site // nil: not known to be in sync
+	mark     string          // in sync at this mark
+	site     *compile.Matrix // of the site that it is in sync with; nil: not known to be
 	good     driver.State    // as it was read in sync with goodSite
-	goodSite *reconcile.Site
+	goodSite *compile.Matrix
 	failures int
 	retry    time.Time // not before this, if failures > 0
 	looked   time.Time
@@ -276,7 +278,7 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 
 // load reads the site directory and asks the sources.
 func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
-	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true,
+	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded,
 		Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) }},
 		Known:       func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.o.Store) }})
 	if err != nil {
@@ -290,6 +292,7 @@ func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, erro
 		}
 		return nil, errors.New("the site directory has errors")
 	}
+	d.loaded = s
 	back, id, err := d.c.Pinned(s.Config.Hash, d.o.Kinds)
 	if err != nil {
 		return nil, err

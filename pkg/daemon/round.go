@@ -54,7 +54,11 @@ func (d *Daemon) reload(ctx context.Context) {
 	if err == nil && !d.same(s) {
 		err = d.use(ctx, s)
 	} else if err == nil {
-		d.publish(func(v *View) { v.BadSite, v.BadSince = "", time.Time{} })
+		if s.Matrix != d.site.Matrix { // the same said in the same words, worked out once more
+			s.Matrix, s.Members, s.World = d.site.Matrix, d.site.Members, d.site.World
+		}
+		d.site = s
+		d.publish(func(v *View) { v.Site, v.BadSite, v.BadSince = s, "", time.Time{} })
 	}
 	if err == nil {
 		d.metrics.siteGood.Set(1)
@@ -158,7 +162,7 @@ func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, m
 		}
 		if m, ok := x.Driver.(driver.Marker); ok && x.Err == nil {
 			mark, err := m.Mark(ctx)
-			if err == nil && mark == k.mark && k.site == d.site {
+			if err == nil && mark == k.mark && k.site == d.site.Matrix {
 				continue
 			}
 			marks[x.Name] = mark
@@ -172,12 +176,12 @@ func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, m
 // remember keeps the state of a device that is in sync, if nobody has written to it
 // since it was found to be.
 func (d *Daemon) remember(x *reconcile.Device, k *known) {
-	if m, ok := x.Driver.(driver.Marker); !ok || k.goodSite == d.site && k.good != nil {
+	if m, ok := x.Driver.(driver.Marker); !ok || k.goodSite == d.site.Matrix && k.good != nil {
 		return
 	} else {
 		s, err := x.Driver.Read(context.Background())
 		if mark, markErr := m.Mark(context.Background()); err == nil && markErr == nil && mark == k.mark {
-			k.good, k.goodSite = s, d.site
+			k.good, k.goodSite = s, d.site.Matrix
 		}
 	}
 }
@@ -190,7 +194,7 @@ func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device) (left []*r
 	}
 	for _, x := range due {
 		k := d.known[x.Name]
-		if k.good == nil || k.goodSite != d.site || k.failures > 0 {
+		if k.good == nil || k.goodSite != d.site.Matrix || k.failures > 0 {
 			left = append(left, x)
 			continue
 		}
@@ -230,7 +234,7 @@ func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *contr
 		case text == "":
 			k.failures, k.site, k.mark = 0, nil, ""
 			if p.Result == controller.InSync {
-				k.site, k.mark = d.site, marks[x.Name]
+				k.site, k.mark = d.site.Matrix, marks[x.Name]
 				d.remember(x, k)
 			} else {
 				k.good = nil // it holds something else now, and means to

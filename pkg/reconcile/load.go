@@ -61,6 +61,9 @@ type LoadOptions struct {
 	AcceptLost bool
 	// Quarantined are asked for assets that are cut off.
 	Quarantined []InQuarantine
+	// Keep is returned, with the same Matrix, where everything that it was worked out from
+	// is still the same: working a large site out costs more than all else of a pass.
+	Keep *Site
 }
 
 // LoadWith reads a site directory and works it out. Diagnostics are complete: the
@@ -98,11 +101,32 @@ func LoadWith(ctx context.Context, dir string, now time.Time, kinds []driver.Kin
 		}
 		q = append(q, more...)
 	}
+	if k := opt.Keep; k != nil && k.Config.Hash == cfg.Hash && slices.EqualFunc(k.Sources, sources, sameStanding) &&
+		slices.Equal(k.Quarantined, ActiveQuarantines(q, now)) && !k.expired(now) {
+		same := *k
+		same.Sources, same.known, same.Reports = sources, known, reports[1:]
+		same.Now, same.World.Now = now, now // what is timed has that much less time
+		return &same, diags, nil
+	}
 	s, err := Build(cfg, reports, now, kinds, diags, q...)
 	if s != nil {
 		s.Sources, s.known = sources, known
 	}
 	return s, diags, err
+}
+
+// sameStanding compares what two reports of a source say, whenever they were read.
+func sameStanding(a, b inventory.Standing) bool {
+	return a.Source == b.Source && a.State == b.State && a.Why == b.Why && a.Since.Equal(b.Since) && a.Until.Equal(b.Until) &&
+		a.Report.Trust == b.Report.Trust && reflect.DeepEqual(a.Report.Assets, b.Report.Assets)
+}
+
+// expired reports whether a policy has expired, by now, that had not when the site was
+// worked out; or has not, because the clock was set back.
+func (s *Site) expired(now time.Time) bool {
+	return slices.ContainsFunc(s.Config.Book.Policies, func(p policy.Policy) bool {
+		return !p.Expires.IsZero() && s.Now.Before(p.Expires) != now.Before(p.Expires)
+	})
 }
 
 // Build works a loaded site out.

@@ -18,7 +18,7 @@ func (d *demo) play(ctx context.Context) error {
 	defer live.close()
 	for _, step := range []func(context.Context, *liveFlows) error{
 		d.layOut, d.planFirst, d.enforce, d.firstRound, d.spoof, d.changePolicy, d.moveAsset, d.tamperAndRepair,
-		d.lockOut, d.daemonRepairs, d.expire, d.lookBack,
+		d.lockOut, d.daemonRepairs, d.emptied, d.expire, d.lookBack,
 	} {
 		if err := step(ctx, live); err != nil {
 			return err

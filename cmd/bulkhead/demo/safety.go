@@ -182,10 +182,13 @@ func (d *demo) untilSync(ctx context.Context, after time.Time) error {
 	return fmt.Errorf("the daemon is not in sync after a minute")
 }
 
+// expiresIn leaves the slowest machine time to apply the policy and look at it.
+const expiresIn = 25 * time.Second
+
 // expire lets a policy end while nobody is there.
 func (d *demo) expire(ctx context.Context, live *liveFlows) error {
 	d.title("Let a policy expire with no controller alive")
-	at := time.Now().Add(12 * time.Second).UTC().Truncate(time.Second)
+	at := time.Now().Add(expiresIn).UTC().Truncate(time.Second)
 	d.say("A visitor in the office may reach the portal on tcp/8555 until %s:", at.Local().Format(time.TimeOnly))
 	const name = "visitor"
 	line := fmt.Sprintf("  - {name: %s, from: office, to: portal, services: tcp/8555, action: allow, tier: emergency, expires: %q}\n", name, at.Format(time.RFC3339))
@@ -220,6 +223,50 @@ func (d *demo) expire(ctx context.Context, live *liveFlows) error {
 	}
 	d.say("They do not arrive any more: the kernel ended the policy on its second.")
 	if err := d.edit("policy/plant.yaml", line, ""); err != nil {
+		return err
+	}
+	return live.mustGoOn(ctx)
+}
+
+// The phones come from an export of somebody else's.
+const (
+	phonesFile = "inventory/phones.csv"
+	phonesHead = "id,kind,addresses,labels.role\n"
+)
+
+// emptied lets an export of the inventory come out empty.
+func (d *demo) emptied(ctx context.Context, live *liveFlows) error {
+	d.title("Empty a part of the inventory")
+	d.say("Ten phones come from an export. Then the export has a bad morning: the file has")
+	d.say("its heading, and nothing else.")
+	list := phonesHead
+	for i := range 10 {
+		list += fmt.Sprintf("phone-%d,iot,10.0.4.%d,phone\n", i, 200+i)
+	}
+	policy := "groups:\n  phones: {where: 'labels.role == \"phone\"'}\npolicies:\n  - {name: phones-resolve, from: phones, to: dns-servers, services: tcp/853, action: allow}\n"
+	if err := os.WriteFile(filepath.Join(d.siteDir(), "policy", "phones.yaml"), []byte(policy), 0o644); err != nil {
+		return err
+	}
+	file := filepath.Join(d.siteDir(), phonesFile)
+	if err := os.WriteFile(file, []byte(list), 0o644); err != nil {
+		return err
+	}
+	if _, _, err := d.bulkhead(ctx, 0, "apply", "--yes", "--auto-confirm"); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, []byte(phonesHead), 0o644); err != nil {
+		return err
+	}
+	_, errs, err := d.bulkhead(ctx, 3, "apply", "--yes", "--auto-confirm")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(errs, "assets-lost") {
+		return fmt.Errorf("no brake held the emptied inventory: %s", lastLine(errs))
+	}
+	d.quote(errs[strings.Index(errs, "bulkhead: a brake"):], 4)
+	d.say("Nothing was touched: the phones can still resolve.")
+	if err := os.WriteFile(file, []byte(list), 0o644); err != nil {
 		return err
 	}
 	return live.mustGoOn(ctx)

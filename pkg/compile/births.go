@@ -24,6 +24,9 @@ type births struct {
 	cols   []map[string]uint8
 	// byFrom and byTo give, group by group, the places of units that name it.
 	byFrom, byTo map[int][]unitAt
+	// contested is set if several machines claim an address: every pair of such a one is
+	// judged whole.
+	contested bool
 	// specials are the groups of policies that are judged whole: which pairs those
 	// concern depends on the class.
 	specials packet.Bits
@@ -46,10 +49,8 @@ type layoutFacts struct {
 }
 
 func newBirths(l *Layout) *births {
-	m := l.View.Matrix
 	f := l.facts
-	b := &births{l: l, meet: make([]packet.Bits, f.width), values: make([]map[string]int32, len(l.Dims)),
-		specials: packet.NewBits(len(m.Groups))}
+	b := &births{l: l, meet: make([]packet.Bits, f.width), values: make([]map[string]int32, len(l.Dims))}
 	for _, has := range f.has {
 		has.Each(func(x int) {
 			if b.meet[x] == nil {
@@ -67,7 +68,6 @@ func newBirths(l *Layout) *births {
 		}
 	}
 	families := familiesOf(l.Classes)
-	b.byFrom, b.byTo = map[int][]unitAt{}, map[int][]unitAt{}
 	for k := range l.Spaces {
 		rows, cols := map[string]uint8{}, map[string]uint8{}
 		for c := range l.Classes {
@@ -75,6 +75,18 @@ func newBirths(l *Layout) *births {
 			cols[l.Spaces[k].DstKey(&l.Classes[c])] |= families[c]
 		}
 		b.rows, b.cols = append(b.rows, rows), append(b.cols, cols)
+	}
+	b.policies(l)
+	return b
+}
+
+// policies goes by the units and the special policies of a layout that has the same
+// classes and places.
+func (b *births) policies(l *Layout) {
+	m := l.View.Matrix
+	b.l, b.specials = l, packet.NewBits(len(m.Groups))
+	b.byFrom, b.byTo = map[int][]unitAt{}, map[int][]unitAt{}
+	for k := range l.Spaces {
 		for _, u := range l.Spaces[k].Units {
 			at := unitAt{u, k, effect{m.Policies[u.Policy].Action, m.Policies[u.Policy].Log}}
 			b.byFrom[u.From] = append(b.byFrom[u.From], at)
@@ -91,7 +103,6 @@ func newBirths(l *Layout) *births {
 			}
 		}
 	}
-	return b
 }
 
 // dimKey is the part of some features that a dimension tells apart.
@@ -106,7 +117,7 @@ func (b *births) dimKey(d int, has packet.Bits) string {
 }
 
 // place finds the place of a class of these groups and values.
-func (b *births) place(groups, values packet.Bits, family uint8) (Placement, error) {
+func (b *births) place(groups, values packet.Bits, family uint8) (Placement, packet.Bits, error) {
 	m, f := b.l.View.Matrix, b.l.facts
 	has := packet.NewBits(f.width)
 	out := Placement{Values: make([]int32, len(b.l.Dims))}
@@ -123,28 +134,28 @@ func (b *births) place(groups, values packet.Bits, family uint8) (Placement, err
 	})
 	values.Each(func(v int) { has.Set(len(m.Groups) + v) })
 	if special >= 0 {
-		return out, &Recompile{fmt.Sprintf("a new combination of groups holds %q, which a policy that passes, observes or expires names", m.Groups[special].Name)}
+		return out, nil, &Recompile{fmt.Sprintf("a new combination of groups holds %q, which a policy that passes, observes or expires names", m.Groups[special].Name)}
 	}
 	for _, c := range f.common {
 		if !has.Has(int(c)) {
-			return out, &Recompile{"a new combination of groups lacks one that every address had"}
+			return out, nil, &Recompile{"a new combination of groups lacks one that every address had"}
 		}
 	}
 	if err := b.meeting(has); err != nil {
-		return out, err
+		return out, nil, err
 	}
 	for d := range b.l.Dims {
 		v, ok := b.values[d][b.dimKey(d, has)]
 		if !ok {
-			return out, &Recompile{fmt.Sprintf("no address has had these of the groups %s together before", b.l.DimNames(d))}
+			return out, nil, &Recompile{fmt.Sprintf("no address has had these of the groups %s together before", b.l.DimNames(d))}
 		}
 		out.Values[d] = v
 	}
 	if err := b.seen(&out, family); err != nil {
-		return out, err
+		return out, nil, err
 	}
 	b.meets(has)
-	return out, nil
+	return out, has, nil
 }
 
 // seen checks that every space has seen the values of a place together, of an
@@ -153,6 +164,9 @@ func (b *births) place(groups, values packet.Bits, family uint8) (Placement, err
 func (b *births) seen(p *Placement, family uint8) error {
 	c := &LayoutClass{Values: p.Values, EgressIsolated: p.EgressIsolated, IngressIsolated: p.IngressIsolated}
 	for k := range b.l.Spaces {
+		if b.l.Spaces[k].Whole && !b.contested {
+			continue // it holds pairs that special policies name, and place refuses their groups
+		}
 		if b.rows[k][b.l.Spaces[k].SrcKey(c)]&family == 0 || b.cols[k][b.l.Spaces[k].DstKey(c)]&family == 0 {
 			return &Recompile{fmt.Sprintf("table %d has not seen these values together before", k+1)}
 		}

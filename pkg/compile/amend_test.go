@@ -1,0 +1,213 @@
+package compile_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
+	"bulkhead/pkg/policy/policytest"
+)
+
+// tables are a layout's tables, kept up by amendments as a device keeps them.
+type tables struct {
+	l       *compile.Layout
+	entries []map[string]told
+}
+
+type told struct {
+	m    *compile.Matrix
+	cell compile.Cell
+}
+
+func newTables(l *compile.Layout) *tables {
+	x := &tables{l: l}
+	for i := range l.Spaces {
+		s := &l.Spaces[i]
+		entries := map[string]told{}
+		for _, e := range s.Entries {
+			entries[s.SrcKey(&l.Classes[e.Src])+"|"+s.DstKey(&l.Classes[e.Dst])] = told{l.View.Matrix, l.Contents[e.Content]}
+		}
+		x.entries = append(x.entries, entries)
+	}
+	return x
+}
+
+func classAt(p compile.Placement) *compile.LayoutClass {
+	return &compile.LayoutClass{Values: p.Values, EgressIsolated: p.EgressIsolated, IngressIsolated: p.IngressIsolated}
+}
+
+// amend takes an amendment's entries over.
+func (x *tables) amend(a *compile.Amendment) {
+	for _, c := range a.Pairs {
+		s := &x.l.Spaces[c.Space]
+		key := s.SrcKey(classAt(a.Places[c.Src])) + "|" + s.DstKey(classAt(a.Places[c.Dst]))
+		if c.Content < 0 {
+			delete(x.entries[c.Space], key)
+		} else {
+			x.entries[c.Space][key] = told{a.Matrix, a.Contents[c.Content]}
+		}
+	}
+}
+
+// permits walks the tables as a device does.
+func (x *tables) permits(src, dst compile.Placement, service uint32) bool {
+	egress, ingress := false, false // already allowed
+	for i := range x.l.Spaces {
+		s := &x.l.Spaces[i]
+		is, ok := x.entries[i][s.SrcKey(classAt(src))+"|"+s.DstKey(classAt(dst))]
+		if !ok {
+			continue
+		}
+		o := &is.m.Outcomes[is.cell.At(service)]
+		if s.Whole {
+			return o.Permit
+		}
+		allows := func(p int) bool { return is.m.Policies[p].Action == policy.Allow }
+		if !egress && !o.EgressOpen {
+			if egress = allows(o.Egress); !egress {
+				return false
+			}
+		}
+		if !ingress && !o.IngressOpen {
+			if ingress = allows(o.Ingress); !ingress {
+				return false
+			}
+		}
+		if egress && ingress {
+			return true
+		}
+	}
+	return (egress || !src.EgressIsolated) && (ingress || !dst.IngressIsolated)
+}
+
+// amended is a world whose assets and policies change.
+type amended struct {
+	tracked
+	tables *tables
+	number int // of the next policy
+
+	amended int
+	whole   map[string]int
+}
+
+func (x *amended) compile(t *rapid.T) bool {
+	if !x.tracked.compile(t) {
+		return false
+	}
+	x.tables = newTables(x.layout)
+	return true
+}
+
+// check holds every pair of addresses against the reference evaluator.
+func (x *amended) check(t *rapid.T, what string) {
+	addrs, services := x.addresses(), policytest.Services(x.w)
+	for _, src := range addrs {
+		for _, dst := range addrs {
+			if src == dst || src.Is4() != dst.Is4() {
+				continue
+			}
+			for _, s := range services {
+				f := policy.Flow{Src: src, Dst: dst, Proto: uint8(s[0]), Num: s[1]}
+				if want, got := x.w.Decide(f).Permit, x.tables.permits(x.place(t, src), x.place(t, dst), packet.Point(f.Proto, f.Num)); want != got {
+					t.Fatalf("%s: %+v: by the tables %v, Decide %v", what, f, got, want)
+				}
+			}
+		}
+	}
+}
+
+// policies changes some policies, or lets time pass.
+func (x *amended) policies(t *rapid.T, o policytest.Options) (what string, ok bool) {
+	book := *x.w.Book
+	book.Policies = slices.Clone(book.Policies)
+	for range rapid.IntRange(1, 2).Draw(t, "policies changed") {
+		n := len(book.Policies)
+		switch kind := rapid.IntRange(0, 3).Draw(t, "kind"); {
+		case kind == 0 && n > 0:
+			at := rapid.IntRange(0, n-1).Draw(t, "policy")
+			what += "without " + book.Policies[at].Name + " "
+			book.Policies = slices.Delete(book.Policies, at, at+1)
+		case kind == 1 && n > 0:
+			p := &book.Policies[rapid.IntRange(0, n-1).Draw(t, "policy")]
+			what += "other services for " + p.Name + " "
+			p.Ranges = policytest.Policy(t, o, x.w, 0).Ranges
+		case kind == 2:
+			x.w.Now = x.w.Now.Add(time.Hour)
+			what += "an hour later "
+		default:
+			p := policytest.Policy(t, o, x.w, x.number)
+			x.number++
+			what += fmt.Sprintf("with %+v ", p)
+			book.Policies = append(book.Policies, p)
+		}
+	}
+	policy.SortPolicies(book.Policies)
+	x.w.Book = &book
+	a, err := x.tracker.Amend(&book, x.w.Now)
+	var re *compile.Recompile
+	switch {
+	case errors.As(err, &re):
+		x.whole[re.Why]++
+		return what + "compiled anew: " + re.Why, x.compile(t)
+	case err != nil:
+		t.Fatal(err)
+	}
+	x.tracker.Take(a)
+	x.tables.amend(a)
+	x.amended++
+	return what, true
+}
+
+func TestAmendedTablesAreDecide(t *testing.T) {
+	followed, amendments, whole := 0, 0, map[string]int{}
+	rapid.Check(t, func(t *rapid.T) {
+		o := policytest.Options{NoClaims: true, MaxPolicies: 6, Plain: rapid.IntRange(0, 4).Draw(t, "plain") > 0, NoTimed: rapid.Bool().Draw(t, "nothing expires")}
+		w := policytest.World(t, o)
+		for i := range w.Assets {
+			if rapid.IntRange(0, 3).Draw(t, "keeps its prefixes") > 0 {
+				w.Assets[i].Addresses = hostsOf(t, "addresses")
+			}
+		}
+		if len(w.Assets) == 0 {
+			return // nobody is there
+		}
+		x := &amended{tracked: tracked{w: w, bounds: rapid.SampledFrom([]compile.Bounds{split(0), split(3), split(100)}).Draw(t, "bounds")}, number: 100, whole: whole}
+		if !x.compile(t) {
+			return // contested
+		}
+		x.check(t, "at first")
+		for range rapid.IntRange(1, 8).Draw(t, "changes") {
+			var what string
+			var ok bool
+			if rapid.IntRange(0, 2).Draw(t, "assets") == 0 {
+				n := x.compiled
+				what, ok = x.change(t)
+				if ok && x.compiled != n {
+					x.tables = newTables(x.layout)
+				}
+			} else {
+				what, ok = x.policies(t, o)
+			}
+			if !ok {
+				break
+			}
+			x.check(t, what)
+		}
+		followed, amendments = followed+x.followed, amendments+x.amended
+	})
+	t.Logf("%d changes of assets followed, %d of policies; compiled anew: %v", followed, amendments, whole)
+	all := 0
+	for _, n := range whole {
+		all += n
+	}
+	if amendments < all/6 {
+		t.Error("hardly any change of policies was followed: the test shows little")
+	}
+}

@@ -231,7 +231,12 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := d.decoded.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
+	return d.decode(st, d.decoded), nil
+}
+
+// decode decodes with what a cache knows; nil for none.
+func (d *Driver) decode(st *State, known *decode.Cache) *driver.Decoded {
+	out := known.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
 		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces, Pairs: d.pairs})
 	if t := st.Table(); t != nil && hooked(t) {
 		for _, c := range t.Chains {
@@ -240,7 +245,7 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Apply makes the change in one transaction. If somebody else changed the

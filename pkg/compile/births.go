@@ -84,7 +84,7 @@ func newBirths(l *Layout) *births {
 // classes and places.
 func (b *births) policies(l *Layout) {
 	m := l.View.Matrix
-	b.l, b.specials = l, packet.NewBits(len(m.Groups))
+	b.l, b.specials = l, packet.NewBits(l.facts.width)
 	b.byFrom, b.byTo = map[int][]unitAt{}, map[int][]unitAt{}
 	for k := range l.Spaces {
 		for _, u := range l.Spaces[k].Units {
@@ -151,7 +151,7 @@ func (b *births) place(groups, values packet.Bits, family uint8) (Placement, pac
 		}
 		out.Values[d] = v
 	}
-	if err := b.seen(&out, family); err != nil {
+	if err := b.seen(&out, has, family); err != nil {
 		return out, nil, err
 	}
 	b.meets(has)
@@ -160,18 +160,29 @@ func (b *births) place(groups, values packet.Bits, family uint8) (Placement, pac
 
 // seen checks that every space has seen the values of a place together, of an
 // address of the family: between keys that no packet could have, there are no
-// entries.
-func (b *births) seen(p *Placement, family uint8) error {
+// entries. In the space that decides everything there are none either for places that
+// no special policy names.
+func (b *births) seen(p *Placement, has packet.Bits, family uint8) error {
 	c := &LayoutClass{Values: p.Values, EgressIsolated: p.EgressIsolated, IngressIsolated: p.IngressIsolated}
 	for k := range b.l.Spaces {
-		if b.l.Spaces[k].Whole && !b.contested {
-			continue // it holds pairs that special policies name, and place refuses their groups
+		if b.l.Spaces[k].Whole && !b.special(has) {
+			continue
 		}
 		if b.rows[k][b.l.Spaces[k].SrcKey(c)]&family == 0 || b.cols[k][b.l.Spaces[k].DstKey(c)]&family == 0 {
 			return &Recompile{fmt.Sprintf("table %d has not seen these values together before", k+1)}
 		}
 	}
 	return nil
+}
+
+// special reports whether pairs of a place are judged whole.
+func (b *births) special(has packet.Bits) bool {
+	for w := range b.specials {
+		if has[w]&b.specials[w] != 0 {
+			return true
+		}
+	}
+	return b.contested
 }
 
 // meeting checks that the order of the spaces holds for groups that have an address

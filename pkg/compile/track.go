@@ -351,7 +351,7 @@ func (t *Tracker) Place(addr netip.Addr) (Placement, error) {
 	case t.births == nil:
 		return Placement{}, &Recompile{fmt.Sprintf("no address of its family has had the groups of %s before", addr)}
 	case known:
-		if err := t.births.seen(&t.places[n], family); err != nil {
+		if err := t.births.seen(&t.places[n], t.has[n], family); err != nil {
 			return Placement{}, err
 		}
 		t.family[n] |= family

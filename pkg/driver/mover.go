@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/packet"
 )
 
 // Move is an address that is to be treated as another class of the layout that the
@@ -61,4 +63,33 @@ type MoverMaker interface {
 	// Mover starts from the state that the device holds now, and the one that was
 	// rendered for it.
 	Mover(ctx context.Context, now, rendered State) (Mover, error)
+}
+
+// Amender is implemented by movers that can change what policies say between classes,
+// of a device whose layout takes the change as it stands.
+type Amender interface {
+	Mover
+	// Prepare works out what the device has to hold, and does nothing yet. An error that
+	// wraps ErrRefused says that the device cannot take the change so. After an error, or
+	// where what was prepared is not made, the mover is good for nothing but Close.
+	Prepare(a *compile.Amendment, now time.Time) (Amending, error)
+	// Words calls f with the word that the device holds for every single address that it
+	// knows by itself, and then with that of every run of addresses; a single address in
+	// a run has its own.
+	Words(f func(r packet.Range, word uint32))
+	// Word is the word of one address.
+	Word(a netip.Addr) uint32
+}
+
+// Amending is a change of policies that was prepared.
+type Amending interface {
+	// Decode gives what the device is to hold its meaning, as far as packets between
+	// these addresses can tell: of others it says nothing.
+	Decode(addrs []netip.Addr) (*Decoded, error)
+	// Concerns reports whether an entry that changes is looked up for addresses of a word.
+	Concerns(word uint32) bool
+	// Commit makes the change in one transaction, and returns how many native objects it
+	// touched. Live flows are held until the mover's Settle. The mover's next Check
+	// reads back what was touched. Errors are those of Move.
+	Commit(ctx context.Context) (touched int, err error)
 }

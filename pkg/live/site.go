@@ -44,7 +44,8 @@ type Site struct {
 
 	matrix   *compile.Matrix // of the last change that was made whole
 	at       time.Time       // of that
-	moved    bool            // addresses have moved since
+	moved    bool            // addresses have moved since, or policies have changed
+	amended  bool            // policies have changed since
 	tracker  *compile.Tracker
 	mover    driver.Mover
 	standing *prove.Standing
@@ -147,16 +148,16 @@ func (s *Site) Book(ctx context.Context, b *policy.Rulebook) (Step, error) {
 	if err := s.setBook(b); err != nil {
 		return Step{}, err
 	}
-	return s.all(ctx, "policy has changed")
+	return s.amend(ctx, "policy has changed")
 }
 
 // Expire brings the device to what holds now that a policy has expired. The
 // permits of such a policy have ended by themselves where the device can do that.
 func (s *Site) Expire(ctx context.Context) (Step, error) {
 	now := s.o.Now()
-	for _, p := range s.matrix.Policies {
+	for _, p := range s.policies() {
 		if !p.Expires.IsZero() && !now.Before(p.Expires) {
-			return s.all(ctx, fmt.Sprintf("policy %q has expired", p.Name))
+			return s.amend(ctx, fmt.Sprintf("policy %q has expired", p.Name))
 		}
 	}
 	return Step{}, nil
@@ -252,7 +253,7 @@ func (s *Site) whole(ctx context.Context) error {
 			return err
 		}
 	}
-	s.matrix, s.rendered, s.at, s.moved = m, r.State, in.Now, false
+	s.matrix, s.rendered, s.at, s.moved, s.amended = m, r.State, in.Now, false, false
 	for i := range s.o.Points {
 		s.enforced[s.o.Points[i].Name] = true
 	}

@@ -2,6 +2,7 @@ package prove
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"bulkhead/pkg/compile"
@@ -22,6 +23,11 @@ type Standing struct {
 	group  map[string]int
 	meet   []packet.Bits // group -> groups that have an address in common with it
 	reason string        // why nothing can be shown of single addresses; "" if it can
+
+	moved   map[netip.Addr]*identity // addresses that have moved since
+	ids     identities
+	amended bool // policies have changed since: sides say nothing any more
+	holds   Holds
 }
 
 // Identity is what an address is to policy: its groups, and its values of the
@@ -40,7 +46,7 @@ func Stand(m *compile.Matrix, points []compile.Point, d *driver.Decoded) (*Stand
 			return nil, out
 		}
 	}
-	s := &Standing{m: m, group: map[string]int{}, meet: make([]packet.Bits, len(m.Groups))}
+	s := &Standing{m: m, moved: map[netip.Addr]*identity{}, ids: identities{byKey: map[string]*identity{}}, group: map[string]int{}, meet: make([]packet.Bits, len(m.Groups))}
 	for i := range m.Groups {
 		s.group[m.Groups[i].Name] = i
 		s.meet[i] = packet.NewBits(len(m.Groups))
@@ -98,6 +104,13 @@ func (s *Standing) Moved(mv *driver.Moved, id Identity) error {
 		groups = append(groups, g)
 	}
 	slices.Sort(groups)
+	if s.amended {
+		if err := s.likeAnother(mv, groups, values); err != nil {
+			return fmt.Errorf("cannot prove %s by itself: %w", a, err)
+		}
+		s.note(a, groups, values)
+		return nil
+	}
 	egress, ingress := false, false
 	for _, g := range groups {
 		egress = egress || s.m.Groups[g].Isolate.Egress()
@@ -116,6 +129,7 @@ func (s *Standing) Moved(mv *driver.Moved, id Identity) error {
 			s.meet[g].Set(h)
 		}
 	}
+	s.note(a, groups, values)
 	return nil
 }
 

@@ -54,35 +54,36 @@ func (m *mover) Prepare(a *compile.Amendment, now time.Time) (driver.Amending, e
 }
 
 // Concerns looks a word up as the spaces do whose entries change.
-func (a *amending) Concerns(word uint32) bool {
+func (a *amending) Concerns(word uint32) (src, dst bool) {
 	for k := range a.src {
 		if len(a.src[k]) == 0 {
 			continue
 		}
 		rows, cols := a.m.ledger.Masks(k)
-		if a.src[k][word&rows] || a.dst[k][word&cols] {
-			return true
-		}
+		src, dst = src || a.src[k][word&rows], dst || a.dst[k][word&cols]
 	}
-	return false
+	return src, dst
 }
 
 // Decode decodes the table with the words of these addresses alone, and what is looked
 // up of those. Rules, and what others have in the namespace, are all there.
-func (a *amending) Decode(addrs []netip.Addr) (*driver.Decoded, error) {
+func (a *amending) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
 	m := a.m
 	base := m.base.Table()
-	words := make([]uint32, 0, len(addrs))
 	hosts := map[string][]ruleset.Element{}
-	for _, addr := range addrs {
-		words = append(words, m.judge.word(addr))
-		if at := m.judge.host(addr); at.there {
-			hosts[at.set] = append(hosts[at.set], ruleset.Element{Key: addr.AsSlice(), Data: binary.NativeEndian.AppendUint32(nil, at.word)})
+	var words [2][]uint32
+	seen := map[netip.Addr]bool{}
+	for end, list := range [][]netip.Addr{src, dst} {
+		for _, addr := range list {
+			words[end] = append(words[end], m.judge.word(addr))
+			if at := m.judge.host(addr); at.there && !seen[addr] {
+				seen[addr] = true
+				hosts[at.set] = append(hosts[at.set], ruleset.Element{Key: addr.AsSlice(), Data: binary.NativeEndian.AppendUint32(nil, at.word)})
+			}
 		}
 	}
-	slices.Sort(words)
 	t := *base
-	t.Sets = m.ledger.Part(base, slices.Compact(words))
+	t.Sets = m.ledger.Part(base, words[0], words[1])
 	for i := range t.Sets {
 		switch s := &t.Sets[i]; {
 		case render.HostSet(s.Name):

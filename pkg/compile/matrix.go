@@ -43,7 +43,7 @@ type Matrix struct {
 	rows, cols []profile
 	cells      []int32 // rows x cols, indexes into Cells; nil where they are worked out when asked for
 	places     *packet.Places
-	part       []int32 // cell of places -> class, where the matrix is of some addresses; see Part
+	asked      [][2]bool // class -> as a source, as a destination; nil for all. See Part
 	b          *builder
 	layouts    []*Layout // see Layouts
 }
@@ -137,11 +137,10 @@ func (m *Matrix) Cols() int { return len(m.cols) }
 // ClassOf finds the class of an address; -1 if the matrix is of a part of the
 // addresses and says nothing of this one.
 func (m *Matrix) ClassOf(addr netip.Addr) int {
-	c := m.places.Find(addr)
-	if m.part != nil {
-		c = int(m.part[c])
+	if m.places == nil { // a part: a few addresses, asked for where a proof fails
+		return slices.IndexFunc(m.Classes, func(c Class) bool { return c.Addrs.Contains(addr) })
 	}
-	return c
+	return m.places.Find(addr)
 }
 
 // Verdict returns the outcome of one flow. Flows of an address to itself and

@@ -83,11 +83,12 @@ type Amender interface {
 
 // Amending is a change of policies that was prepared.
 type Amending interface {
-	// Decode gives what the device is to hold its meaning, as far as packets between
-	// these addresses can tell: of others it says nothing.
-	Decode(addrs []netip.Addr) (*Decoded, error)
-	// Concerns reports whether an entry that changes is looked up for addresses of a word.
-	Concerns(word uint32) bool
+	// Decode gives what the device is to hold its meaning, as far as flows from some
+	// addresses to others can tell: of others it says nothing.
+	Decode(src, dst []netip.Addr) (*Decoded, error)
+	// Concerns reports whether an entry that changes is looked up for sources of a word,
+	// and for destinations.
+	Concerns(word uint32) (src, dst bool)
 	// Commit makes the change in one transaction, and returns how many native objects it
 	// touched. Live flows are held until the mover's Settle. The mover's next Check
 	// reads back what was touched. Errors are those of Move.

@@ -80,16 +80,30 @@ func (s *Site) amendBy(ctx context.Context, mover driver.Amender) (Step, error) 
 // proveAmendment proves what the device would hold, of addresses that stand for all
 // that the change concerns.
 func (s *Site) proveAmendment(a *compile.Amendment, mover driver.Amender, ready driver.Amending, now time.Time) error {
-	addrs, err := s.standing.Witnesses(a.Changed, mover, ready.Concerns)
-	if err != nil || len(addrs) == 0 {
+	w, err := s.standing.Witnesses(a.Changed, mover, ready.Concerns)
+	if err != nil || len(w.Src) == 0 || len(w.Dst) == 0 {
 		return err // where it concerns nobody, no entry changes that anybody's packets find
 	}
-	m, err := s.part(addrs, now)
+	// Each family by itself: a device's tables do not tell families apart, and would have
+	// entries for pairs that only the other one has.
+	for _, four := range []bool{true, false} {
+		if err := s.proveFamily(a, ready, w.Of(four), now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Site) proveFamily(a *compile.Amendment, ready driver.Amending, w prove.Witnesses, now time.Time) error {
+	if len(w.Src) == 0 || len(w.Dst) == 0 {
+		return nil
+	}
+	m, err := s.part(w, now)
 	if err != nil {
 		return err
 	}
 	a.Hint(m)
-	d, err := ready.Decode(addrs)
+	d, err := ready.Decode(w.Src, w.Dst)
 	if err != nil {
 		return err
 	}
@@ -103,18 +117,22 @@ func (s *Site) proveAmendment(a *compile.Amendment, mover driver.Amender, ready 
 
 // part compiles what policy says of some addresses from nothing. Only assets that hold
 // one of them can make a difference to that.
-func (s *Site) part(addrs []netip.Addr, now time.Time) (*compile.Matrix, error) {
-	runs := make([]packet.Range, len(addrs))
-	among := make(map[netip.Addr]bool, len(addrs))
-	for i, a := range addrs {
-		runs[i], among[a] = packet.Range{From: a, To: a}, true
+func (s *Site) part(w prove.Witnesses, now time.Time) (*compile.Matrix, error) {
+	among := make(map[netip.Addr]bool, len(w.Src)+len(w.Dst))
+	set := func(addrs []netip.Addr) packet.Addrs {
+		runs := make([]packet.Range, len(addrs))
+		for i, a := range addrs {
+			runs[i], among[a] = packet.Range{From: a, To: a}, true
+		}
+		return packet.AddrRanges(runs)
 	}
-	keep := packet.AddrRanges(runs)
+	src, dst := set(w.Src), set(w.Dst)
 	holds := func(p netip.Prefix) bool {
 		if p.IsSingleIP() {
 			return among[p.Addr()]
 		}
-		return keep.Overlaps(packet.AddrsOf(p))
+		all := packet.AddrsOf(p)
+		return src.Overlaps(all) || dst.Overlaps(all)
 	}
 	var assets []inventory.Asset
 	for i := range s.assets {
@@ -122,5 +140,5 @@ func (s *Site) part(addrs []netip.Addr, now time.Time) (*compile.Matrix, error) 
 			assets = append(assets, s.assets[i])
 		}
 	}
-	return compile.Part(compile.Input{Assets: assets, Book: s.o.Book, Where: s.cl.Classify(assets).Matches, Now: now}, keep)
+	return compile.Part(compile.Input{Assets: assets, Book: s.o.Book, Where: s.cl.Classify(assets).Matches, Now: now}, src, dst)
 }

@@ -28,6 +28,7 @@ type Standing struct {
 	ids     identities
 	amended bool // policies have changed since: sides say nothing any more
 	holds   Holds
+	parts   *wideParts // see wide
 }
 
 // Identity is what an address is to policy: its groups, and its values of the

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"bulkhead/pkg/compile"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
 )
@@ -29,7 +30,7 @@ type Holds interface {
 // whole device costs about as much.
 const maxWitnesses = 1 << 13
 
-// witnessOf is what witnesses stand for: how many of these there are already.
+// witnessOf is what a witness stands for.
 type witnessOf struct {
 	class int // of the matrix; of an identity that no class has, -1 less its number
 	word  uint32
@@ -42,31 +43,49 @@ type heldRun struct {
 	word uint32
 }
 
-// witnesses collects.
-type witnesses struct {
+// Witnesses are addresses that stand for all that a change of policies concerns, as
+// sources and as destinations.
+type Witnesses struct{ Src, Dst []netip.Addr }
+
+// Of gives those of a family.
+func (w Witnesses) Of(four bool) Witnesses {
+	other := func(a netip.Addr) bool { return a.Is4() != four }
+	return Witnesses{slices.DeleteFunc(slices.Clone(w.Src), other), slices.DeleteFunc(slices.Clone(w.Dst), other)}
+}
+
+// ends says at which ends of flows something is concerned.
+type ends struct{ src, dst bool }
+
+// collecting witnesses.
+type collecting struct {
 	s        *Standing
 	holds    Holds
-	touches  func(word uint32) bool
-	named    packet.Bits // groups that a changed policy names
-	concerns []int8      // class -> whether it is in one of them: 0 is not known yet
+	touches  func(word uint32) (src, dst bool)
+	from, to packet.Bits // groups that a changed policy names
+	known    []*ends     // class -> at which ends the change concerns it
 	seen     map[witnessOf]int
-	out      []netip.Addr
+	out      Witnesses
 	err      error
 }
 
-// Witnesses chooses addresses that stand for all that a change of policies concerns;
-// touches tells of a word whether an entry that changes is looked up for it. An error
-// says that the device has to be proved whole. Everything that moved must have been
-// proved before.
-func (s *Standing) Witnesses(changed []policy.Policy, holds Holds, touches func(word uint32) bool) ([]netip.Addr, error) {
+// Witnesses chooses witnesses of a change of policies; touches tells of a word whether
+// an entry that changes is looked up for it at either end. An error says that the
+// device has to be proved whole. Everything that moved must have been proved before.
+func (s *Standing) Witnesses(changed []policy.Policy, holds Holds, touches func(word uint32) (src, dst bool)) (Witnesses, error) {
 	if s.reason != "" {
-		return nil, fmt.Errorf("cannot prove a change of policies by itself: %s", s.reason)
+		return Witnesses{}, fmt.Errorf("cannot prove a change of policies by itself: %s", s.reason)
 	}
-	w := &witnesses{s: s, holds: holds, touches: touches, named: packet.NewBits(len(s.m.Groups)), concerns: make([]int8, len(s.m.Classes)), seen: map[witnessOf]int{}}
+	w := &collecting{s: s, holds: holds, touches: touches, from: packet.NewBits(len(s.m.Groups)), to: packet.NewBits(len(s.m.Groups)),
+		known: make([]*ends, len(s.m.Classes)), seen: map[witnessOf]int{}}
 	for i := range changed {
-		for _, name := range slices.Concat(changed[i].From, changed[i].To) {
+		for _, name := range changed[i].From {
 			if g, ok := s.group[name]; ok {
-				w.named.Set(g)
+				w.from.Set(g)
+			}
+		}
+		for _, name := range changed[i].To {
+			if g, ok := s.group[name]; ok {
+				w.to.Set(g)
 			}
 		}
 	}
@@ -87,110 +106,99 @@ func (s *Standing) Witnesses(changed []policy.Policy, holds Holds, touches func(
 	}
 	w.runs(runs, hosts)
 	if w.err != nil {
-		return nil, fmt.Errorf("cannot prove a change of policies by itself: %w", w.err)
+		return Witnesses{}, fmt.Errorf("cannot prove a change of policies by itself: %w", w.err)
 	}
-	slices.SortFunc(w.out, netip.Addr.Compare)
+	slices.SortFunc(w.out.Src, netip.Addr.Compare)
+	slices.SortFunc(w.out.Dst, netip.Addr.Compare)
 	return w.out, nil
 }
 
-// concerned reports whether a changed policy names a class.
-func (w *witnesses) concerned(class int) bool {
-	c := &w.concerns[class]
-	if *c == 0 {
-		*c = -1
-		if slices.ContainsFunc(w.s.m.Classes[class].Groups, w.named.Has) {
-			*c = 1
-		}
-	}
-	return *c > 0
+// concerns says at which ends a changed policy names addresses of some groups.
+func (w *collecting) concerns(groups []int) ends {
+	return ends{slices.ContainsFunc(groups, w.from.Has), slices.ContainsFunc(groups, w.to.Has)}
 }
 
-// add takes an address of a class for a witness, if there are not two already.
-func (w *witnesses) add(a netip.Addr, class int, word uint32) {
-	if !w.concerned(class) {
-		w.apart(a, word)
-		return
+// add takes an address of a class for a witness, if there are not enough already.
+func (w *collecting) add(a netip.Addr, class int, word uint32) {
+	at := w.known[class]
+	if at == nil {
+		x := w.concerns(w.s.m.Classes[class].Groups)
+		at = &x
+		w.known[class] = at
 	}
-	if w.s.m.Contested(class) {
+	if (at.src || at.dst) && w.s.m.Contested(class) {
 		w.err = fmt.Errorf("several machines claim %s", a)
 		return
 	}
-	w.take(a, witnessOf{class, word, a.Is4()})
+	w.take(a, *at, witnessOf{class, word, a.Is4()})
 }
 
-// apart checks that no entry changes for an address that no changed policy names.
-func (w *witnesses) apart(a netip.Addr, word uint32) {
-	if w.touches(word) {
+// take takes one of a kind, and two where the kind is concerned at both ends: an
+// address has no flows to itself, others like it have. An entry that changes must not
+// be looked up for an address that no changed policy names at that end.
+func (w *collecting) take(a netip.Addr, at ends, k witnessOf) {
+	if src, dst := w.touches(k.word); src && !at.src || dst && !at.dst {
 		w.err = fmt.Errorf("an entry changes for %s, which no changed policy names", a)
+		return
 	}
-}
-
-// take takes two of a kind: an address has no flows to itself, others like it have.
-func (w *witnesses) take(a netip.Addr, k witnessOf) {
-	if w.seen[k] == 2 {
+	enough := 1
+	if at.src && at.dst {
+		enough = 2
+	}
+	if !at.src && !at.dst || w.seen[k] == enough {
 		return
 	}
 	w.seen[k]++
-	if w.out = append(w.out, a); len(w.out) > maxWitnesses {
+	if at.src {
+		w.out.Src = append(w.out.Src, a)
+	}
+	if at.dst {
+		w.out.Dst = append(w.out.Dst, a)
+	}
+	if len(w.out.Src)+len(w.out.Dst) > maxWitnesses {
 		w.err = fmt.Errorf("it concerns more than %d kinds of addresses", maxWitnesses)
 	}
 }
 
 // moved adds an address that came to another class since the device was proved whole.
-func (w *witnesses) moved(a netip.Addr, id *identity) {
-	word := w.holds.Word(a)
-	if id == unproved && w.err == nil {
+func (w *collecting) moved(a netip.Addr, id *identity) {
+	if w.err != nil {
+		return
+	}
+	if id == unproved {
 		w.err = fmt.Errorf("%s has moved and was not proved since", a)
+		return
 	}
-	if slices.ContainsFunc(id.groups, w.named.Has) {
-		w.take(a, witnessOf{-1 - id.number, word, a.Is4()})
-	} else {
-		w.apart(a, word)
-	}
+	w.take(a, w.concerns(id.groups), witnessOf{-1 - id.number, w.holds.Word(a), a.Is4()})
 }
 
 // runs adds what the device does not know address by address; hosts counts those that
-// it does.
-func (w *witnesses) runs(runs []heldRun, hosts int) {
-	m := w.s.m
-	var wide []packet.Addrs
-	var classes []int
-	for c := range m.Classes {
-		var some []packet.Range
-		for _, r := range m.Classes[c].Addrs.Runs() {
-			if r.From != r.To {
-				some = append(some, r)
-			} else if _, moved := w.s.moved[r.From]; !moved {
-				hosts--
-			}
-		}
-		if len(some) > 0 {
-			wide, classes = append(wide, packet.AddrRanges(some)), append(classes, c)
+// it does and that have not moved: they must be the single addresses of the matrix.
+func (w *collecting) runs(runs []heldRun, hosts int) {
+	wide := w.s.wide()
+	for a := range w.s.moved {
+		if wide.single(w.s.m, a) {
+			hosts++
 		}
 	}
-	if hosts != 0 && w.err == nil {
+	if hosts != wide.singles && w.err == nil {
 		w.err = fmt.Errorf("the device knows other single addresses by themselves than it was proved with")
 	}
 	held := make([]packet.Addrs, len(runs))
 	for i := range runs {
 		held[i] = packet.AddrRanges([]packet.Range{runs[i].at})
 	}
-	for _, j := range packet.Join(wide, held) {
+	for _, j := range packet.Join(wide.addrs, held) {
 		for _, r := range j.Addrs.Runs() {
-			w.run(r, classes[j.A], runs[j.B].word)
+			w.run(r, wide.classes[j.A], runs[j.B].word)
 		}
 	}
 }
 
 // run adds addresses of a class that lie in one run of the device's. Moved ones among
 // them were looked at.
-func (w *witnesses) run(r packet.Range, class int, word uint32) {
-	if !w.concerned(class) {
-		w.apart(r.From, word)
-		return
-	}
-	found := 0
-	for a := r.From; found < 2; a = a.Next() {
+func (w *collecting) run(r packet.Range, class int, word uint32) {
+	for found, a := 0, r.From; found < 2 && w.err == nil; a = a.Next() {
 		if _, moved := w.s.moved[a]; !moved && w.holds.Word(a) == word {
 			w.add(a, class, word)
 			found++
@@ -199,4 +207,40 @@ func (w *witnesses) run(r packet.Range, class int, word uint32) {
 			return
 		}
 	}
+}
+
+// wideParts are the runs of more than one address of a matrix's classes.
+type wideParts struct {
+	addrs   []packet.Addrs
+	classes []int
+	singles int // runs of one address
+}
+
+// wide sorts the runs of classes out once.
+func (s *Standing) wide() *wideParts {
+	if s.parts != nil {
+		return s.parts
+	}
+	s.parts = &wideParts{}
+	for c := range s.m.Classes {
+		var some []packet.Range
+		for _, r := range s.m.Classes[c].Addrs.Runs() {
+			if r.From != r.To {
+				some = append(some, r)
+			} else {
+				s.parts.singles++
+			}
+		}
+		if len(some) > 0 {
+			s.parts.addrs, s.parts.classes = append(s.parts.addrs, packet.AddrRanges(some)), append(s.parts.classes, c)
+		}
+	}
+	return s.parts
+}
+
+// single reports whether an address is a run of its own.
+func (p *wideParts) single(m *compile.Matrix, a netip.Addr) bool {
+	runs := m.Classes[m.ClassOf(a)].Addrs.Runs()
+	i, _ := slices.BinarySearchFunc(runs, a, func(r packet.Range, a netip.Addr) int { return r.To.Compare(a) })
+	return runs[i].From == runs[i].To
 }

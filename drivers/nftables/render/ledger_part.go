@@ -8,13 +8,13 @@ import (
 )
 
 // Part gives the sets of pairs, rulesets and verdicts as they stand in the ledger, of
-// t's shapes, with those elements alone that packets between addresses of some words
-// can find: entries of those words' pairs, what these lead to, and so on. All other
-// sets are t's own.
+// t's shapes, with those elements alone that flows from addresses of some words to
+// addresses of others can find: entries of those words' pairs, what these lead to, and
+// so on. All other sets are t's own.
 //
-// A packet between such addresses fares alike by the part and by the whole: every
-// lookup on its way finds the same element, or none.
-func (l *Ledger) Part(t *ruleset.Table, words []uint32) []ruleset.Set {
+// A packet of such a flow fares alike by the part and by the whole: every lookup on its
+// way finds the same element, or none.
+func (l *Ledger) Part(t *ruleset.Table, from, to []uint32) []ruleset.Set {
 	elems := map[string][]ruleset.Element{}
 	for k := range l.pairs {
 		elems[pairSet(k)] = nil
@@ -24,7 +24,7 @@ func (l *Ledger) Part(t *ruleset.Table, words []uint32) []ruleset.Set {
 	}
 	rulesets := map[uint32]bool{}
 	for k := range l.pairs {
-		l.among(k, words, func(src, dst, id uint32) {
+		l.among(k, from, to, func(src, dst, id uint32) {
 			elems[pairSet(k)] = append(elems[pairSet(k)], ruleset.Element{Key: join(native(src), native(dst)), Data: native(id)})
 			rulesets[id] = true
 		})
@@ -69,12 +69,15 @@ func (l *Ledger) Part(t *ruleset.Table, words []uint32) []ruleset.Set {
 	return out
 }
 
-// among calls f for the entries of a space between words.
-func (l *Ledger) among(k int, words []uint32, f func(src, dst, id uint32)) {
+// among calls f for the entries of a space from some words to others.
+func (l *Ledger) among(k int, from, to []uint32, f func(src, dst, id uint32)) {
 	rm, cm := l.Masks(k)
 	rows, cols := map[uint32]bool{}, map[uint32]bool{}
-	for _, w := range words {
-		rows[w&rm], cols[w&cm] = true, true
+	for _, w := range from {
+		rows[w&rm] = true
+	}
+	for _, w := range to {
+		cols[w&cm] = true
 	}
 	if len(rows)*len(cols) > len(l.pairs[k]) {
 		for key, id := range l.pairs[k] {

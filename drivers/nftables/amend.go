@@ -92,19 +92,24 @@ func (a *amending) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
 			s.Elements = nil // as it is once live flows are settled
 		}
 	}
-	return m.d.decode(m.base.with(&t), nil), nil
+	return m.d.decode(m.base.with(&t), nil, 1), nil
 }
 
 // Commit makes the change, with all live flows on hold.
 func (a *amending) Commit(ctx context.Context) (int, error) {
 	m := a.m
-	if len(a.change.Sets) == 0 {
+	if len(a.change.Sets)+len(a.change.Ending.Del) == 0 {
 		return 0, nil
 	}
 	b := &m.batch
 	b.Reset()
 	m.holdAll(b)
-	touched := 0
+	ending, err := m.stillThere(ctx, &a.change.Ending)
+	if err != nil {
+		return 0, err
+	}
+	b.DelElements(ruleset.FamilyInet, m.table, a.change.Ending.Set, ending)
+	touched := len(ending)
 	for i := range a.change.Sets {
 		s := &a.change.Sets[i]
 		b.DelElements(ruleset.FamilyInet, m.table, s.Set, s.Del)
@@ -118,6 +123,8 @@ func (a *amending) Commit(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	m.noteAll()
+	m.judge.change(&a.change.Ending)
+	m.count(a.change.Ending.Set, -len(ending))
 	for i := range a.change.Sets {
 		s := &a.change.Sets[i]
 		m.judge.change(s)
@@ -125,6 +132,25 @@ func (a *amending) Commit(ctx context.Context) (int, error) {
 		m.amended = append(m.amended, *s)
 	}
 	return touched, nil
+}
+
+// stillThere gives those of elements that end by themselves which will not do so in a
+// moment.
+func (m *mover) stillThere(ctx context.Context, s *render.SetChange) ([]ruleset.Element, error) {
+	if len(s.Del) == 0 {
+		return nil, nil
+	}
+	got, err := m.c.ElementsByKey(ctx, ruleset.FamilyInet, m.table, s.Set, s.Del)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", driver.ErrRefused, err)
+	}
+	var out []ruleset.Element
+	for i := range got {
+		if got[i].Found && (got[i].Element.Timeout == 0 || got[i].Element.Expiration >= aboutToExpire) {
+			out = append(out, ruleset.Element{Key: s.Del[i].Key})
+		}
+	}
+	return out, nil
 }
 
 // holdAll puts all live flows on hold.
@@ -283,8 +309,8 @@ func (m *mover) samePairs(ctx context.Context, space int) (bool, error) {
 // Word is what the table holds for an address.
 func (m *mover) Word(a netip.Addr) uint32 { return m.judge.word(a) }
 
-// Words lists what the table holds for all addresses.
-func (m *mover) Words(f func(r packet.Range, word uint32)) {
+// Hosts lists what the table holds for single addresses.
+func (m *mover) Hosts(f func(a netip.Addr, word uint32)) {
 	for _, h := range m.judge.hosts {
 		for i := range h.elems {
 			a, ok := netip.AddrFromSlice(h.elems[i].Key)
@@ -292,15 +318,19 @@ func (m *mover) Words(f func(r packet.Range, word uint32)) {
 				continue
 			}
 			if _, moved := m.judge.moved[a]; !moved {
-				f(packet.Range{From: a, To: a}, binary.NativeEndian.Uint32(h.elems[i].Data))
+				f(a, binary.NativeEndian.Uint32(h.elems[i].Data))
 			}
 		}
 	}
 	for a, at := range m.judge.moved {
 		if at.there {
-			f(packet.Range{From: a, To: a}, at.word)
+			f(a, at.word)
 		}
 	}
+}
+
+// Runs lists what it holds for all others.
+func (m *mover) Runs(f func(r packet.Range, word uint32)) {
 	for _, runs := range m.judge.nets {
 		for i := range runs {
 			r := packet.Range{From: runs[i].from, To: packet.PrefixRange(netip.PrefixFrom(runs[i].from, 0)).To}

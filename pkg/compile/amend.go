@@ -2,11 +2,9 @@ package compile
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"time"
 
-	"bulkhead/pkg/diag"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
 )
@@ -55,7 +53,7 @@ func (t *Tracker) Amend(book *policy.Rulebook, now time.Time) (*Amendment, error
 		return nil, &Recompile{"one table holds all verdicts"}
 	case t.contested:
 		return nil, &Recompile{"several machines claim an address"}
-	case !slices.EqualFunc(t.book.Groups, book.Groups, sameGroup):
+	case !policy.SameGroups(t.book.Groups, book.Groups):
 		return nil, &Recompile{"groups have changed"}
 	}
 	var standing []policy.Policy
@@ -91,14 +89,8 @@ func (t *Tracker) Amend(book *policy.Rulebook, now time.Time) (*Amendment, error
 	return a, nil
 }
 
-// sameGroup reports whether two groups are the same but for where they are written.
-func sameGroup(a, b policy.Group) bool {
-	a.Pos, b.Pos, a.WherePos, b.WherePos = diag.Pos{}, diag.Pos{}, diag.Pos{}, diag.Pos{}
-	return reflect.DeepEqual(a, b)
-}
-
-// samePolicy is sameGroup for policies. What a service is called is no part of it, nor
-// is who asked for it.
+// samePolicy reports whether two policies say the same of the same flows. What a service
+// is called is no part of it, nor is who asked for it.
 func samePolicy(a, b *policy.Policy) bool {
 	return a.Action == b.Action && a.Tier == b.Tier && a.Order == b.Order && a.Direction == b.Direction && a.Mode == b.Mode &&
 		a.Log == b.Log && a.Expires.Equal(b.Expires) && slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To) &&

@@ -73,10 +73,11 @@ type Amender interface {
 	// wraps ErrRefused says that the device cannot take the change so. After an error, or
 	// where what was prepared is not made, the mover is good for nothing but Close.
 	Prepare(a *compile.Amendment, now time.Time) (Amending, error)
-	// Words calls f with the word that the device holds for every single address that it
-	// knows by itself, and then with that of every run of addresses; a single address in
-	// a run has its own.
-	Words(f func(r packet.Range, word uint32))
+	// Hosts calls f with the word of every single address that the device knows by
+	// itself, Runs with that of every run of addresses, which covers the single addresses
+	// in it.
+	Hosts(f func(a netip.Addr, word uint32))
+	Runs(f func(r packet.Range, word uint32))
 	// Word is the word of one address.
 	Word(a netip.Addr) uint32
 }

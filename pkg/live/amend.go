@@ -72,9 +72,9 @@ func (s *Site) amendBy(ctx context.Context, mover driver.Amender) (Step, error) 
 	s.standing.Amended(mover)
 	s.at, s.moved, s.amended = now, true, true
 	if _, err := mover.Check(ctx); err != nil {
-		return Step{Touched: touched}, err
+		return Step{}, err
 	}
-	return Step{Touched: touched}, mover.Settle(ctx)
+	return Step{Touched: touched, Amended: true}, mover.Settle(ctx)
 }
 
 // proveAmendment proves what the device would hold, of addresses that stand for all

@@ -62,6 +62,9 @@ type Step struct {
 	Moved, Touched int
 	// Born counts the classes among theirs that no address had before.
 	Born int
+	// Amended is set where policies have changed, and only the entries were touched that
+	// they concern. Such a change is proved, and its live flows are settled.
+	Amended bool
 	// Whole says why the site was compiled and the device diffed as a whole; "" where
 	// only what the change concerns was looked at.
 	Whole string
@@ -97,6 +100,10 @@ func (s *Site) Close() error {
 }
 
 func (s *Site) setBook(b *policy.Rulebook) error {
+	if s.cl != nil && policy.SameGroups(s.o.Book.Groups, b.Groups) {
+		s.o.Book = b // the expressions are the groups'
+		return nil
+	}
 	cl, diags := classify.Compile(b, nil)
 	if diags.HasErrors() {
 		return fmt.Errorf("cannot compile the groups' expressions: %s", diags.All()[0].Message)

@@ -21,9 +21,9 @@ import (
 
 // Holds is what a device holds for addresses.
 type Holds interface {
-	// Word is the word of an address, Words calls f for all of them; see driver.Amender.
-	Word(a netip.Addr) uint32
-	Words(f func(r packet.Range, word uint32))
+	Word(a netip.Addr) uint32 // see driver.Amender
+	Hosts(f func(a netip.Addr, word uint32))
+	Runs(f func(r packet.Range, word uint32))
 }
 
 // maxWitnesses bounds what a change of policies is proved by: beyond it a proof of the
@@ -35,12 +35,6 @@ type witnessOf struct {
 	class int // of the matrix; of an identity that no class has, -1 less its number
 	word  uint32
 	four  bool
-}
-
-// heldRun is a run of addresses that a device holds one word for.
-type heldRun struct {
-	at   packet.Range
-	word uint32
 }
 
 // Witnesses are addresses that stand for all that a change of policies concerns, as
@@ -56,13 +50,25 @@ func (w Witnesses) Of(four bool) Witnesses {
 // ends says at which ends of flows something is concerned.
 type ends struct{ src, dst bool }
 
+// classAt says at which ends a change concerns a class, and of which word there are
+// enough witnesses in each family: most addresses of a class are held alike.
+type classAt struct {
+	ends
+	known bool
+	done  [2]struct {
+		word uint32
+		is   bool
+	}
+}
+
 // collecting witnesses.
 type collecting struct {
 	s        *Standing
 	holds    Holds
 	touches  func(word uint32) (src, dst bool)
-	from, to packet.Bits // groups that a changed policy names
-	known    []*ends     // class -> at which ends the change concerns it
+	from, to packet.Bits     // groups that a changed policy names
+	known    []classAt       // of each class
+	words    map[uint32]ends // what touches says
 	seen     map[witnessOf]int
 	out      Witnesses
 	err      error
@@ -76,7 +82,7 @@ func (s *Standing) Witnesses(changed []policy.Policy, holds Holds, touches func(
 		return Witnesses{}, fmt.Errorf("cannot prove a change of policies by itself: %s", s.reason)
 	}
 	w := &collecting{s: s, holds: holds, touches: touches, from: packet.NewBits(len(s.m.Groups)), to: packet.NewBits(len(s.m.Groups)),
-		known: make([]*ends, len(s.m.Classes)), seen: map[witnessOf]int{}}
+		known: make([]classAt, len(s.m.Classes)), words: map[uint32]ends{}, seen: map[witnessOf]int{}}
 	for i := range changed {
 		for _, name := range changed[i].From {
 			if g, ok := s.group[name]; ok {
@@ -90,21 +96,21 @@ func (s *Standing) Witnesses(changed []policy.Policy, holds Holds, touches func(
 		}
 	}
 	// Single addresses that the device knows by themselves and that have not moved, then
-	// those that have, then runs.
-	hosts := 0
-	var runs []heldRun
-	holds.Words(func(r packet.Range, word uint32) {
-		if r.From != r.To {
-			runs = append(runs, heldRun{r, word})
-		} else if _, moved := s.moved[r.From]; !moved && w.err == nil {
-			hosts++
-			w.add(r.From, s.m.ClassOf(r.From), word)
+	// those that have, then all that it does not know so.
+	singles := 0
+	holds.Hosts(func(a netip.Addr, word uint32) {
+		if _, moved := s.moved[a]; !moved && w.err == nil {
+			c := s.m.ClassOf(a)
+			if single(s.m, c, a) {
+				singles++
+			}
+			w.add(a, c, word)
 		}
 	})
 	for a, id := range s.moved {
 		w.moved(a, id)
 	}
-	w.runs(runs, hosts)
+	w.runs(singles)
 	if w.err != nil {
 		return Witnesses{}, fmt.Errorf("cannot prove a change of policies by itself: %w", w.err)
 	}
@@ -120,33 +126,46 @@ func (w *collecting) concerns(groups []int) ends {
 
 // add takes an address of a class for a witness, if there are not enough already.
 func (w *collecting) add(a netip.Addr, class int, word uint32) {
-	at := w.known[class]
-	if at == nil {
-		x := w.concerns(w.s.m.Classes[class].Groups)
-		at = &x
-		w.known[class] = at
+	at := &w.known[class]
+	if !at.known {
+		at.known, at.ends = true, w.concerns(w.s.m.Classes[class].Groups)
+		if (at.src || at.dst) && w.s.m.Contested(class) {
+			w.err = fmt.Errorf("several machines claim %s", a)
+			return
+		}
 	}
-	if (at.src || at.dst) && w.s.m.Contested(class) {
-		w.err = fmt.Errorf("several machines claim %s", a)
-		return
+	family := 1
+	if a.Is4() {
+		family = 0
 	}
-	w.take(a, *at, witnessOf{class, word, a.Is4()})
+	if done := &at.done[family]; !done.is || done.word != word {
+		done.word, done.is = word, w.take(a, at.ends, witnessOf{class, word, a.Is4()})
+	}
 }
 
 // take takes one of a kind, and two where the kind is concerned at both ends: an
-// address has no flows to itself, others like it have. An entry that changes must not
-// be looked up for an address that no changed policy names at that end.
-func (w *collecting) take(a netip.Addr, at ends, k witnessOf) {
-	if src, dst := w.touches(k.word); src && !at.src || dst && !at.dst {
+// address has no flows to itself, others like it have. It reports whether these are
+// enough. An entry that changes must not be looked up for an address that no changed
+// policy names at that end.
+func (w *collecting) take(a netip.Addr, at ends, k witnessOf) (enough bool) {
+	touched, ok := w.words[k.word]
+	if !ok {
+		touched.src, touched.dst = w.touches(k.word)
+		w.words[k.word] = touched
+	}
+	if touched.src && !at.src || touched.dst && !at.dst {
 		w.err = fmt.Errorf("an entry changes for %s, which no changed policy names", a)
-		return
+		return true
 	}
-	enough := 1
-	if at.src && at.dst {
-		enough = 2
+	need := 1
+	switch {
+	case !at.src && !at.dst:
+		return true
+	case at.src && at.dst:
+		need = 2
 	}
-	if !at.src && !at.dst || w.seen[k] == enough {
-		return
+	if w.seen[k] == need {
+		return true
 	}
 	w.seen[k]++
 	if at.src {
@@ -158,6 +177,7 @@ func (w *collecting) take(a netip.Addr, at ends, k witnessOf) {
 	if len(w.out.Src)+len(w.out.Dst) > maxWitnesses {
 		w.err = fmt.Errorf("it concerns more than %d kinds of addresses", maxWitnesses)
 	}
+	return w.seen[k] == need
 }
 
 // moved adds an address that came to another class since the device was proved whole.
@@ -172,56 +192,76 @@ func (w *collecting) moved(a netip.Addr, id *identity) {
 	w.take(a, w.concerns(id.groups), witnessOf{-1 - id.number, w.holds.Word(a), a.Is4()})
 }
 
-// runs adds what the device does not know address by address; hosts counts those that
-// it does and that have not moved: they must be the single addresses of the matrix.
-func (w *collecting) runs(runs []heldRun, hosts int) {
-	wide := w.s.wide()
+// runs adds what the device does not know address by address. Of the single addresses
+// of classes that have not moved it does know so many.
+func (w *collecting) runs(singles int) {
+	wide := w.s.wide(w.holds)
 	for a := range w.s.moved {
-		if wide.single(w.s.m, a) {
-			hosts++
+		if single(w.s.m, w.s.m.ClassOf(a), a) {
+			singles++
 		}
 	}
-	if hosts != wide.singles && w.err == nil {
-		w.err = fmt.Errorf("the device knows other single addresses by themselves than it was proved with")
+	if singles != wide.singles {
+		w.singles()
 	}
-	held := make([]packet.Addrs, len(runs))
-	for i := range runs {
-		held[i] = packet.AddrRanges([]packet.Range{runs[i].at})
+	for i := range wide.list {
+		w.some(&wide.list[i])
 	}
-	for _, j := range packet.Join(wide.addrs, held) {
-		for _, r := range j.Addrs.Runs() {
-			w.run(r, wide.classes[j.A], runs[j.B].word)
+}
+
+// singles adds all single addresses of classes, whatever the device knows them by.
+func (w *collecting) singles() {
+	for c := range w.s.m.Classes {
+		for _, r := range w.s.m.Classes[c].Addrs.Runs() {
+			if _, moved := w.s.moved[r.From]; r.From == r.To && !moved && w.err == nil {
+				w.add(r.From, c, w.holds.Word(r.From))
+			}
 		}
 	}
 }
 
-// run adds addresses of a class that lie in one run of the device's. Moved ones among
-// them were looked at.
-func (w *collecting) run(r packet.Range, class int, word uint32) {
-	for found, a := 0, r.From; found < 2 && w.err == nil; a = a.Next() {
-		if _, moved := w.s.moved[a]; !moved && w.holds.Word(a) == word {
-			w.add(a, class, word)
-			found++
-		}
-		if a == r.To {
-			return
+// some adds addresses of a class that lie in runs of one word. Moved ones among them
+// were looked at.
+func (w *collecting) some(p *widePart) {
+	found := 0
+	for _, r := range p.at {
+		for a := r.From; ; a = a.Next() {
+			if _, moved := w.s.moved[a]; !moved && w.holds.Word(a) == p.word {
+				w.add(a, p.class, p.word)
+				found++
+			}
+			if found == 2 || w.err != nil {
+				return
+			}
+			if a == r.To {
+				break
+			}
 		}
 	}
 }
 
-// wideParts are the runs of more than one address of a matrix's classes.
+// wideParts are the runs of more than one address of a matrix's classes, cut where the
+// device holds another word.
 type wideParts struct {
-	addrs   []packet.Addrs
-	classes []int
+	list    []widePart
 	singles int // runs of one address
 }
 
-// wide sorts the runs of classes out once.
-func (s *Standing) wide() *wideParts {
+type widePart struct {
+	class int
+	word  uint32
+	at    []packet.Range
+}
+
+// wide sorts the runs of classes out once: what a device holds for runs stays as it is
+// while single addresses move.
+func (s *Standing) wide(holds Holds) *wideParts {
 	if s.parts != nil {
 		return s.parts
 	}
 	s.parts = &wideParts{}
+	var addrs []packet.Addrs
+	var classes []int
 	for c := range s.m.Classes {
 		var some []packet.Range
 		for _, r := range s.m.Classes[c].Addrs.Runs() {
@@ -232,15 +272,34 @@ func (s *Standing) wide() *wideParts {
 			}
 		}
 		if len(some) > 0 {
-			s.parts.addrs, s.parts.classes = append(s.parts.addrs, packet.AddrRanges(some)), append(s.parts.classes, c)
+			addrs, classes = append(addrs, packet.AddrRanges(some)), append(classes, c)
 		}
+	}
+	byWord := map[uint32]int{}
+	var words []uint32
+	var held [][]packet.Range
+	holds.Runs(func(r packet.Range, word uint32) {
+		n, ok := byWord[word]
+		if !ok {
+			n = len(words)
+			byWord[word] = n
+			words, held = append(words, word), append(held, nil)
+		}
+		held[n] = append(held[n], r)
+	})
+	sets := make([]packet.Addrs, len(held))
+	for i := range held {
+		sets[i] = packet.AddrRanges(held[i])
+	}
+	for _, j := range packet.Join(addrs, sets) {
+		s.parts.list = append(s.parts.list, widePart{classes[j.A], words[j.B], j.Addrs.Runs()})
 	}
 	return s.parts
 }
 
-// single reports whether an address is a run of its own.
-func (p *wideParts) single(m *compile.Matrix, a netip.Addr) bool {
-	runs := m.Classes[m.ClassOf(a)].Addrs.Runs()
+// single reports whether an address of a class is a run of its own.
+func single(m *compile.Matrix, class int, a netip.Addr) bool {
+	runs := m.Classes[class].Addrs.Runs()
 	i, _ := slices.BinarySearchFunc(runs, a, func(r packet.Range, a netip.Addr) int { return r.To.Compare(a) })
 	return runs[i].From == runs[i].To
 }

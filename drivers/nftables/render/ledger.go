@@ -30,7 +30,6 @@ type Ledger struct {
 	marks map[uint32][]inSet     // verdict -> the elements that give it meaning
 	keep  map[uint32]uint32      // rows of the `keep` map
 	known map[markIn]bool        // elements of sets of verdicts
-	ends  map[uint32]bool        // verdicts that end by themselves
 	logs  bool                   // there are rules that log permitted flows
 	pairs []map[[2]uint32]uint32 // of each space
 }
@@ -49,7 +48,7 @@ type markIn struct {
 // NewLedger reads a table of which the words are known.
 func NewLedger(t *ruleset.Table, words *Words) *Ledger {
 	l := &Ledger{ids: recoverEntries(t), words: words, uses: map[uint32]int{}, parts: map[uint32][]inSet{}, by: map[string]uint32{},
-		given: map[uint32]int{}, marks: map[uint32][]inSet{}, keep: map[uint32]uint32{}, known: map[markIn]bool{}, ends: map[uint32]bool{}}
+		given: map[uint32]int{}, marks: map[uint32][]inSet{}, keep: map[uint32]uint32{}, known: map[markIn]bool{}}
 	l.pairs = l.ids.pairs
 	for _, pairs := range l.pairs {
 		for _, id := range pairs {
@@ -68,11 +67,6 @@ func NewLedger(t *ruleset.Table, words *Words) *Ledger {
 			l.given[word(e.Data)]++
 		}
 	}
-	for _, set := range []string{setPartial, setOut, setIn, setAfter} {
-		for _, e := range elements(t, set) {
-			l.given[word(e.Data)]++
-		}
-	}
 	for _, set := range verdictSets {
 		for _, e := range elements(t, set) {
 			l.note(set, e)
@@ -88,8 +82,9 @@ func NewLedger(t *ruleset.Table, words *Words) *Ledger {
 	return l
 }
 
-// verdictSets are those whose keys are verdicts.
-var verdictSets = []string{setPermit, setPermitTimed, setDeny, setLogged, setObserved, setAfter}
+// verdictSets are those whose keys are verdicts, partial ones among them. Some map
+// them to others.
+var verdictSets = []string{setPermit, setPermitTimed, setDeny, setLogged, setObserved, setAfter, setPartial, setOut, setIn}
 
 // note takes an element of a set of verdicts in. That by which picked up flows pass is
 // the verdict's own.
@@ -100,8 +95,8 @@ func (l *Ledger) note(set string, e ruleset.Element) {
 		id = id&^VerdictMask | VerdictBase
 	}
 	l.marks[id] = append(l.marks[id], inSet{set, e})
-	if set == setPermitTimed || set == setAfter {
-		l.ends[id] = true
+	if len(e.Data) == 4 {
+		l.given[word(e.Data)]++
 	}
 }
 
@@ -126,6 +121,9 @@ type Amended struct {
 	// Pairs are the pairs of words that have another entry, each without the bits that
 	// its space does not look at.
 	Pairs []PairAt
+	// Ending are elements to be deleted that end by themselves: deleting one that has
+	// just ended would fail the whole transaction.
+	Ending SetChange
 }
 
 // PairAt is an entry of a space.
@@ -156,7 +154,8 @@ func (l *Ledger) Amend(a *compile.Amendment, now time.Time) (*Amended, error) {
 	}
 	w.tidy()
 	w.numbers()
-	out := &Amended{Pairs: w.changed}
+	out := &Amended{Pairs: w.changed, Ending: SetChange{Set: setPermitTimed, Del: w.del[setPermitTimed]}}
+	delete(w.del, setPermitTimed)
 	for _, set := range slices.Concat(verdictSets, []string{setSvc, setSvcRange, setProto, setRest}, pairSets(len(l.pairs)), []string{setKeep}) {
 		if len(w.del[set])+len(w.add[set]) > 0 {
 			sortElements(w.del[set])
@@ -328,44 +327,52 @@ func (w *amending) verdicts() error {
 
 func (w *amending) permits(id uint32) bool { return w.l.known[markIn{setPermit, id}] }
 
-// tidy takes out rulesets that no pair leads to any more, and verdicts that none gives.
-// What ends by itself is left: deleting what has just ended would fail the whole
-// transaction.
+// tidy takes out rulesets that no pair leads to any more, and verdicts that none gives:
+// a mark that still lets flows through, and that no rule gives, would be anybody's.
 func (w *amending) tidy() {
 	l := w.l
 	slices.Sort(w.left)
-	gone := map[uint32]bool{}
-	var verdicts []uint32
-	for _, id := range w.left {
-		if l.uses[id] > 0 || gone[id] {
+	var idle []uint32 // verdicts that nothing gives any more
+	take := func(v uint32) {
+		if l.given[v]--; l.given[v] == 0 {
+			idle = append(idle, v)
+		}
+	}
+	for _, id := range slices.Compact(w.left) {
+		if l.uses[id] > 0 {
 			continue
 		}
-		gone[id] = true
 		for _, p := range l.parts[id] {
-			e := p.el
-			w.drop(p.set, e)
-			v := word(e.Data)
-			if l.given[v]--; l.given[v] == 0 && v >= firstVerdict && v&VerdictMask == VerdictBase {
-				verdicts = append(verdicts, v)
-			}
+			w.drop(p.set, p.el)
+			take(word(p.el.Data))
 		}
 		delete(l.by, l.ids.rulesets[id])
 		delete(l.ids.rulesets, id)
 		delete(l.parts, id)
 		delete(l.uses, id)
 	}
-	for _, v := range verdicts {
-		if l.given[v] > 0 || l.ends[v] {
-			continue
+	for len(idle) > 0 {
+		v := idle[0]
+		idle = idle[1:]
+		if l.given[v] > 0 || v < firstVerdict && !Partial(v) {
+			continue // a default is everybody's
 		}
 		for _, p := range l.marks[v] {
-			w.drop(p.set, ruleset.Element{Key: p.el.Key})
+			w.drop(p.set, p.el)
 			delete(l.known, markIn{p.set, word(p.el.Key)})
 			if comment := p.el.Comment(); comment != "" && !strings.HasSuffix(comment, reversedNote) {
 				delete(l.ids.verdicts, comment)
 			}
+			if len(p.el.Data) == 4 {
+				take(word(p.el.Data))
+			}
 		}
 		delete(l.marks, v)
+		for key, id := range l.ids.partials {
+			if id == v {
+				delete(l.ids.partials, key)
+			}
+		}
 	}
 }
 

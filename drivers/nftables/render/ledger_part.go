@@ -36,18 +36,11 @@ func (l *Ledger) Part(t *ruleset.Table, from, to []uint32) []ruleset.Set {
 			verdicts[word(p.el.Data)] = true
 		}
 	}
-	for _, set := range []string{setPartial, setOut, setIn} {
-		for _, e := range elements(t, set) {
-			if verdicts[word(e.Key)] {
-				verdicts[word(e.Data)] = true
-			}
-		}
-	}
 	for again := true; again; {
 		again = false
 		for id := range verdicts {
 			for _, p := range l.marks[id] {
-				if v := word(p.el.Data); p.set == setAfter && !verdicts[v] {
+				if v := word(p.el.Data); len(p.el.Data) == 4 && !verdicts[v] {
 					verdicts[v], again = true, true
 				}
 			}
@@ -61,7 +54,8 @@ func (l *Ledger) Part(t *ruleset.Table, from, to []uint32) []ruleset.Set {
 	out := make([]ruleset.Set, len(t.Sets))
 	for i := range t.Sets {
 		out[i] = t.Sets[i]
-		if es, ours := elems[out[i].Name]; ours {
+		es, ours := elems[out[i].Name]
+		if ours {
 			sortElements(es)
 			out[i].Elements = es
 		}

@@ -211,3 +211,50 @@ func TestAmendedTablesAreDecide(t *testing.T) {
 		t.Error("hardly any change of policies was followed: the test shows little")
 	}
 }
+
+// Policies between sites, roles and environments, which have all addresses in common,
+// with denies and allows in turns: a new one finds a table in which it is asked in its
+// turn, or none.
+func TestAmendedOrderIsDecide(t *testing.T) {
+	kept, refused := 0, 0
+	rapid.Check(t, func(t *rapid.T) {
+		end := func(what string) string {
+			return fmt.Sprint(rapid.SampledFrom([]string{"site", "role", "env"}).Draw(t, what), rapid.IntRange(0, 1).Draw(t, "which"))
+		}
+		action := rapid.SampledFrom([]string{"allow", "deny"})
+		var lines []string
+		for range rapid.IntRange(2, 5).Draw(t, "policies") {
+			lines = append(lines, fmt.Sprint(action.Draw(t, "action"), " ", end("from"), " ", end("to")))
+		}
+		w := grid(lines...)
+		x := &amended{tracked: tracked{w: w, bounds: compile.Bounds{Pairs: -1, Spaces: 64, Elements: 1 << 20, Bits: 28}}, whole: map[string]int{}}
+		x.compile(t)
+		for n := range rapid.IntRange(1, 3).Draw(t, "changes") {
+			p := grid(fmt.Sprint(action.Draw(t, "action"), " ", end("from"), " ", end("to"))).Book.Policies[0]
+			p.Name, p.Order = fmt.Sprint("new", n), rapid.IntRange(-1, 5).Draw(t, "order")
+			book := *x.w.Book
+			book.Policies = append(slices.Clone(book.Policies), p)
+			policy.SortPolicies(book.Policies)
+			a, err := x.tracker.Amend(&book, x.w.Now)
+			if err != nil {
+				refused++
+				return
+			}
+			x.w.Book = &book
+			x.tracker.Take(a)
+			x.tables.amend(a)
+			kept++
+			for i := 0; i < 64*64; i += 3 {
+				src, dst := w.Assets[i%64].Addresses[0].Addr(), w.Assets[i/64].Addresses[0].Addr()
+				f := policy.Flow{Src: src, Dst: dst, Proto: 6, Num: 443}
+				if want, got := x.w.Decide(f).Permit, x.tables.permits(x.place(t, src), x.place(t, dst), packet.Point(6, 443)); src != dst && want != got {
+					t.Fatalf("with %+v: %+v: by the tables %v, Decide %v", p, f, got, want)
+				}
+			}
+		}
+	})
+	t.Logf("%d policies were given a table, %d found none", kept, refused)
+	if kept < 20 || refused < 5 {
+		t.Error("the test shows little")
+	}
+}

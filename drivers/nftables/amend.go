@@ -22,6 +22,7 @@ var _ driver.Amender = (*mover)(nil)
 type amending struct {
 	m      *mover
 	change *render.Amended
+	born   bool // entries are for words that no address has yet
 	// src and dst are the parts of words that a changed entry is looked up by, space by
 	// space.
 	src, dst []map[uint32]bool
@@ -29,10 +30,7 @@ type amending struct {
 
 // Prepare works out which elements a change of policies takes.
 func (m *mover) Prepare(a *compile.Amendment, now time.Time) (driver.Amending, error) {
-	if m.ledger == nil {
-		m.ledger = render.NewLedger(m.base.Table(), m.words)
-	}
-	change, err := m.ledger.Amend(a, now)
+	change, err := m.entries().Amend(a, now)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", driver.ErrRefused, err)
 	}
@@ -43,7 +41,7 @@ func (m *mover) Prepare(a *compile.Amendment, now time.Time) (driver.Amending, e
 			return nil, fmt.Errorf("%w: set %q of %s is full", driver.ErrRefused, s.Set, m.d.where())
 		}
 	}
-	out := &amending{m: m, change: change}
+	out := &amending{m: m, change: change, born: a.Born}
 	for _, p := range change.Pairs {
 		for len(out.src) <= p.Space {
 			out.src, out.dst = append(out.src, map[uint32]bool{}), append(out.dst, map[uint32]bool{})
@@ -65,10 +63,17 @@ func (a *amending) Concerns(word uint32) (src, dst bool) {
 	return src, dst
 }
 
+// entries are the table's pairs, read when they are first asked for.
+func (m *mover) entries() *render.Ledger {
+	if m.ledger == nil {
+		m.ledger = render.NewLedger(m.base.Table(), m.words)
+	}
+	return m.ledger
+}
+
 // Decode decodes the table with the words of these addresses alone, and what is looked
 // up of those. Rules, and what others have in the namespace, are all there.
-func (a *amending) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
-	m := a.m
+func (m *mover) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
 	base := m.base.Table()
 	hosts := map[string][]ruleset.Element{}
 	var words [2][]uint32
@@ -83,7 +88,7 @@ func (a *amending) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
 		}
 	}
 	t := *base
-	t.Sets = m.ledger.Part(base, words[0], words[1])
+	t.Sets = m.entries().Part(base, words[0], words[1])
 	for i := range t.Sets {
 		switch s := &t.Sets[i]; {
 		case render.HostSet(s.Name):
@@ -95,7 +100,7 @@ func (a *amending) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
 	return m.d.decode(m.base.with(&t), nil, 1), nil
 }
 
-// Commit makes the change, with all live flows on hold.
+// Commit makes the change, with all live flows on hold if it concerns any.
 func (a *amending) Commit(ctx context.Context) (int, error) {
 	m := a.m
 	if len(a.change.Sets)+len(a.change.Ending.Del) == 0 {
@@ -103,7 +108,9 @@ func (a *amending) Commit(ctx context.Context) (int, error) {
 	}
 	b := &m.batch
 	b.Reset()
-	m.holdAll(b)
+	if !a.born {
+		m.holdAll(b)
+	}
 	ending, err := m.stillThere(ctx, &a.change.Ending)
 	if err != nil {
 		return 0, err
@@ -122,7 +129,9 @@ func (a *amending) Commit(ctx context.Context) (int, error) {
 	if err := m.commit(ctx, b); err != nil {
 		return 0, err
 	}
-	m.noteAll()
+	if !a.born {
+		m.noteAll()
+	}
 	m.judge.change(&a.change.Ending)
 	m.count(a.change.Ending.Set, -len(ending))
 	for i := range a.change.Sets {

@@ -27,10 +27,14 @@ type Amendment struct {
 	// Changed are the policies that are gone and those that are new; one that is another
 	// than it was is both.
 	Changed []policy.Policy
+	// Born is set where no policy has changed, and entries are for classes that no
+	// address has had: nobody's flows find them yet.
+	Born bool
 
 	t      *Tracker
 	layout *Layout
 	book   *policy.Rulebook
+	born   *birth
 }
 
 // PairChange is an entry of a table that a change of policies concerns: between two
@@ -154,9 +158,13 @@ func (t *Tracker) hintOf(l *Layout) *Layout {
 // Policies are those that the tracker's tables hold.
 func (t *Tracker) Policies() []policy.Policy { return t.l.View.Matrix.Policies }
 
-// Take goes by the policies of an amendment from here on. It must be one of the
-// tracker's, with nothing changed since.
+// Take goes by an amendment from here on. It must be one of the tracker's, with nothing
+// changed since.
 func (t *Tracker) Take(a *Amendment) {
+	if a.born != nil {
+		t.takeBirth(a.born)
+		return
+	}
 	t.l, t.book = a.layout, a.book
 	t.births.policies(a.layout)
 }

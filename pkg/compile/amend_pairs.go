@@ -11,7 +11,25 @@ import (
 type keyOf struct {
 	place  int32 // one that has it
 	family uint8
+	has    packet.Bits // features of the place
 	units  packet.Bits // of the table, that name those places
+}
+
+// keyAt is what a table looks up of a place with some features.
+func keyAt(sp *Space, place int32, family uint8, has packet.Bits, col bool) *keyOf {
+	x := &keyOf{place: place, family: family, has: has, units: packet.NewBits(len(sp.Units))}
+	for i := range sp.Units {
+		x.among(sp, i, col)
+	}
+	return x
+}
+
+// among notes whether a unit names the places.
+func (x *keyOf) among(sp *Space, unit int, col bool) {
+	u := &sp.Units[unit]
+	if !col && x.has.Has(u.From) || col && x.has.Has(u.To) {
+		x.units.Set(unit)
+	}
 }
 
 // rowKeys lists, by what table k looks up of sources, the places in a group.
@@ -107,19 +125,11 @@ func (w *amender) keys(known map[string]*keyOf, k int, list map[string]int32, co
 		if known[key] != nil {
 			continue
 		}
-		x := &keyOf{place: place, units: packet.NewBits(len(sp.Units))}
+		seen := t.births.rows[k]
 		if col {
-			x.family = t.births.cols[k][key]
-		} else {
-			x.family = t.births.rows[k][key]
+			seen = t.births.cols[k]
 		}
-		for i, u := range sp.Units {
-			if g := u.From; !col && t.has[place].Has(g) {
-				x.units.Set(i)
-			} else if g := u.To; col && t.has[place].Has(g) {
-				x.units.Set(i)
-			}
-		}
+		x := keyAt(sp, place, seen[key].family, t.has[place], col)
 		known[key] = x
 	}
 	slices.SortFunc(out, func(x, y string) int { return int(list[x] - list[y]) })
@@ -136,7 +146,7 @@ func (w *amender) content(sp *Space, t *Tracker, row, col *keyOf) int32 {
 			if len(list) > 0 && list[len(list)-1] == p {
 				continue
 			}
-			if pp := &m.Policies[p]; len(pp.Same)+len(pp.Differ) > 0 && !m.b.labels.relates(pp, t.valuesOf(t.has[row.place]), t.valuesOf(t.has[col.place])) {
+			if pp := &m.Policies[p]; len(pp.Same)+len(pp.Differ) > 0 && !m.b.labels.relates(pp, t.valuesOf(row.has), t.valuesOf(col.has)) {
 				continue
 			}
 			list = append(list, p)

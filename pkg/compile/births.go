@@ -18,10 +18,10 @@ import (
 // meet for the first time could need another one.
 type births struct {
 	l      *Layout
-	meet   []packet.Bits      // feature -> features that a class has together with it
-	values []map[string]int32 // dimension -> its features of a class -> value
-	rows   []map[string]uint8 // space -> what it looks up of sources -> families that have it
-	cols   []map[string]uint8
+	meet   []packet.Bits        // feature -> features that a class has together with it
+	values []map[string]int32   // dimension -> its features of a class -> value
+	rows   []map[string]seenKey // space -> what it looks up of sources -> who has it
+	cols   []map[string]seenKey
 	// byFrom and byTo give, group by group, the places of units that name it.
 	byFrom, byTo map[int][]unitAt
 	// contested is set if several machines claim an address: every pair of such a one is
@@ -30,6 +30,23 @@ type births struct {
 	// specials are the groups of policies that are judged whole: which pairs those
 	// concern depends on the class.
 	specials packet.Bits
+}
+
+// seenKey is what a space looks up: the families of addresses that have it, and a place
+// that does.
+type seenKey struct {
+	family uint8
+	place  int32
+}
+
+// see notes that a place has a key.
+func see(keys map[string]seenKey, key string, place int32, family uint8) {
+	s, ok := keys[key]
+	if !ok {
+		s.place = place
+	}
+	s.family |= family
+	keys[key] = s
 }
 
 // unitAt is a unit and the space that judges it.
@@ -69,10 +86,10 @@ func newBirths(l *Layout) *births {
 	}
 	families := familiesOf(l.Classes)
 	for k := range l.Spaces {
-		rows, cols := map[string]uint8{}, map[string]uint8{}
+		rows, cols := map[string]seenKey{}, map[string]seenKey{}
 		for c := range l.Classes {
-			rows[l.Spaces[k].SrcKey(&l.Classes[c])] |= families[c]
-			cols[l.Spaces[k].DstKey(&l.Classes[c])] |= families[c]
+			see(rows, l.Spaces[k].SrcKey(&l.Classes[c]), int32(c), families[c])
+			see(cols, l.Spaces[k].DstKey(&l.Classes[c]), int32(c), families[c])
 		}
 		b.rows, b.cols = append(b.rows, rows), append(b.cols, cols)
 	}
@@ -116,8 +133,22 @@ func (b *births) dimKey(d int, has packet.Bits) string {
 	return string(out)
 }
 
-// place finds the place of a class of these groups and values.
+// place finds the place of a class of these groups and values, of which every space has
+// seen the values together.
 func (b *births) place(groups, values packet.Bits, family uint8) (Placement, packet.Bits, error) {
+	out, has, err := b.valuesOf(groups, values)
+	if err == nil {
+		err = b.seen(&out, has, family)
+	}
+	if err == nil {
+		b.meets(has)
+	}
+	return out, has, err
+}
+
+// valuesOf finds the values of a class of these groups and values, whose policies are
+// looked up in their order; has are its features.
+func (b *births) valuesOf(groups, values packet.Bits) (Placement, packet.Bits, error) {
 	m, f := b.l.View.Matrix, b.l.facts
 	has := packet.NewBits(f.width)
 	out := Placement{Values: make([]int32, len(b.l.Dims))}
@@ -151,10 +182,6 @@ func (b *births) place(groups, values packet.Bits, family uint8) (Placement, pac
 		}
 		out.Values[d] = v
 	}
-	if err := b.seen(&out, has, family); err != nil {
-		return out, nil, err
-	}
-	b.meets(has)
 	return out, has, nil
 }
 
@@ -168,7 +195,7 @@ func (b *births) seen(p *Placement, has packet.Bits, family uint8) error {
 		if b.l.Spaces[k].Whole && !b.special(has) {
 			continue
 		}
-		if b.rows[k][b.l.Spaces[k].SrcKey(c)]&family == 0 || b.cols[k][b.l.Spaces[k].DstKey(c)]&family == 0 {
+		if b.rows[k][b.l.Spaces[k].SrcKey(c)].family&family == 0 || b.cols[k][b.l.Spaces[k].DstKey(c)].family&family == 0 {
 			return &Recompile{fmt.Sprintf("table %d has not seen these values together before", k+1)}
 		}
 	}

@@ -50,3 +50,6 @@ func (m *Matrix) AskedOf(four bool) bool {
 	}
 	return src && dst
 }
+
+// Partly reports whether the matrix is a part: its addresses stand for others too.
+func (m *Matrix) Partly() bool { return m.asked != nil }

@@ -80,13 +80,13 @@ type Amender interface {
 	Runs(f func(r packet.Range, word uint32))
 	// Word is the word of one address.
 	Word(a netip.Addr) uint32
+	// Decode gives what the device has to hold its meaning, a prepared change included, as
+	// far as flows from some addresses to others can tell: of others it says nothing.
+	Decode(src, dst []netip.Addr) (*Decoded, error)
 }
 
 // Amending is a change of policies that was prepared.
 type Amending interface {
-	// Decode gives what the device is to hold its meaning, as far as flows from some
-	// addresses to others can tell: of others it says nothing.
-	Decode(src, dst []netip.Addr) (*Decoded, error)
 	// Concerns reports whether an entry that changes is looked up for sources of a word,
 	// and for destinations.
 	Concerns(word uint32) (src, dst bool)

@@ -69,7 +69,7 @@ func (s *Site) amendBy(ctx context.Context, mover driver.Amender) (Step, error) 
 		return Step{}, err
 	}
 	s.tracker.Take(a)
-	s.standing.Amended(mover)
+	s.standing.Amended()
 	s.at, s.moved, s.amended = now, true, true
 	if _, err := mover.Check(ctx); err != nil {
 		return Step{}, err
@@ -87,14 +87,15 @@ func (s *Site) proveAmendment(a *compile.Amendment, mover driver.Amender, ready 
 	// Each family by itself: a device's tables do not tell families apart, and would have
 	// entries for pairs that only the other one has.
 	for _, four := range []bool{true, false} {
-		if err := s.proveFamily(a, ready, w.Of(four), now); err != nil {
-			return err
+		if err := s.proveFlows(mover, w.Of(four), now, a.Hint); err != nil {
+			return fmt.Errorf("nothing was changed: %w", err)
 		}
 	}
 	return nil
 }
 
-func (s *Site) proveFamily(a *compile.Amendment, ready driver.Amending, w prove.Witnesses, now time.Time) error {
+// proveFlows proves flows from some addresses to others, of one family.
+func (s *Site) proveFlows(mover driver.Amender, w prove.Witnesses, now time.Time, hint func(*compile.Matrix)) error {
 	if len(w.Src) == 0 || len(w.Dst) == 0 {
 		return nil
 	}
@@ -102,14 +103,14 @@ func (s *Site) proveFamily(a *compile.Amendment, ready driver.Amending, w prove.
 	if err != nil {
 		return err
 	}
-	a.Hint(m)
-	d, err := ready.Decode(w.Src, w.Dst)
+	hint(m)
+	d, err := mover.Decode(w.Src, w.Dst)
 	if err != nil {
 		return err
 	}
 	for _, res := range prove.Device(m, s.o.Points, d) {
 		if !res.Proved {
-			return fmt.Errorf("nothing was changed: %w", apply.NotProved(&res))
+			return apply.NotProved(&res)
 		}
 	}
 	return nil

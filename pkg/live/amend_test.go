@@ -69,12 +69,10 @@ func amendable(t *testing.T) (*site, *liar) {
 		b.Groups = append(b.Groups, policy.Group{Name: fmt.Sprint("s", i), Where: fmt.Sprintf("labels.site == \"s%d\"", i)})
 	}
 	slices.SortFunc(b.Groups, func(x, y policy.Group) int { return strings.Compare(x.Name, y.Name) })
-	for _, p := range []policy.Policy{
+	b.Policies = []policy.Policy{
 		rule("no", "s0", "s1", policy.Deny, 22), rule("web", "r0", "r1", policy.Allow, 80), rule("db", "r1", "r2", policy.Allow, 5432),
 		rule("admin", "s2", "r0", policy.Allow, 22), rule("home", "s1", "s1", policy.Allow, 123), rule("log", "any", "r3", policy.Allow, 514),
 		rule("new", "unknown", "r0", policy.Allow, 443),
-	} {
-		b.Policies = append(b.Policies, p)
 	}
 	policy.SortPolicies(b.Policies)
 	s.book = b

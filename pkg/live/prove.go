@@ -9,6 +9,7 @@ import (
 	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/prove"
 )
@@ -72,7 +73,7 @@ func (s *Site) proveMoved(ctx context.Context) (addresses int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if err := s.standing.Moved(&moved[i], id); err != nil {
+		if err := s.standing.Moved(&moved[i], id); err != nil && s.proveBorn(&moved[i], id) != nil {
 			return 0, err
 		}
 	}
@@ -139,6 +140,9 @@ func (s *Site) proveWhole(ctx context.Context, why string) (Proof, error) {
 		}
 	}
 	s.wholly = s.o.Now()
+	if by, ok := s.mover.(driver.Amender); ok {
+		s.standing.By(by)
+	}
 	if s.mover == nil {
 		return out, nil
 	}

@@ -173,19 +173,20 @@ func (s *Site) Expire(ctx context.Context) (Step, error) {
 // move tells the device of addresses that may have come to another class.
 func (s *Site) move(ctx context.Context, addrs []netip.Addr) (Step, error) {
 	moves := make([]driver.Move, 0, len(addrs))
-	born := s.tracker.Born()
+	born, entries := s.tracker.Born(), 0
 	for _, a := range addrs {
-		to, err := s.tracker.Place(a)
+		to, n, err := s.place(ctx, a)
 		if err != nil {
 			return s.instead(ctx, err)
 		}
+		entries += n
 		moves = append(moves, driver.Move{Addr: a, To: to})
 	}
 	touched, err := s.mover.Move(ctx, moves)
 	if err != nil {
 		return s.instead(ctx, err)
 	}
-	st := Step{Touched: touched, Born: s.tracker.Born() - born}
+	st := Step{Touched: touched + entries, Born: s.tracker.Born() - born}
 	if touched > 0 {
 		st.Moved = len(moves)
 	}

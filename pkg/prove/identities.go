@@ -2,6 +2,7 @@ package prove
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -68,17 +69,31 @@ func (s *Standing) note(a netip.Addr, groups []int, values packet.Bits) {
 // Amended goes by other policies from here on, of which the change was proved by
 // witnesses. What tables must know of classes by them is not worked out: from then on
 // an address is shown by another one of its identity.
-func (s *Standing) Amended(holds Holds) {
-	s.amended, s.holds, s.sides = true, holds, nil
+func (s *Standing) Amended() { s.amended, s.sides = true, nil }
+
+// By says what the device holds for addresses, as far as it is known.
+func (s *Standing) By(holds Holds) { s.holds = holds }
+
+// Shown takes an address for proved that was held against everybody.
+func (s *Standing) Shown(a netip.Addr, id Identity) error {
+	groups, values, err := s.numbers(id)
+	if err == nil {
+		s.note(a, groups, values)
+		s.meets(groups)
+	}
+	return err
 }
 
 // likeAnother shows that a device treats an address like one that was proved and is
 // the same to policy.
 func (s *Standing) likeAnother(mv *driver.Moved, groups []int, values packet.Bits) error {
+	if s.holds == nil {
+		return errors.New("it is not known what the device holds for others")
+	}
 	other, ok := s.another(mv.Addr, identityKey(groups, values))
 	switch {
 	case !ok:
-		return fmt.Errorf("policies have changed since the device was proved whole, and no other address is in the same groups")
+		return errors.New("no other address is in the same groups")
 	case s.holds.Word(other) != mv.Word:
 		return fmt.Errorf("the device holds another word for it than for %s", other)
 	}

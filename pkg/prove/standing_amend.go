@@ -63,15 +63,17 @@ type classAt struct {
 
 // collecting witnesses.
 type collecting struct {
-	s        *Standing
-	holds    Holds
-	touches  func(word uint32) (src, dst bool)
-	from, to packet.Bits     // groups that a changed policy names
-	known    []classAt       // of each class
-	words    map[uint32]ends // what touches says
-	seen     map[witnessOf]int
-	out      Witnesses
-	err      error
+	s       *Standing
+	holds   Holds
+	touches func(word uint32) (src, dst bool)
+	// everybody is set where all kinds are asked for, as sources.
+	everybody bool
+	from, to  packet.Bits     // groups that a changed policy names
+	known     []classAt       // of each class
+	words     map[uint32]ends // what touches says
+	seen      map[witnessOf]int
+	out       Witnesses
+	err       error
 }
 
 // Witnesses chooses witnesses of a change of policies; touches tells of a word whether
@@ -95,10 +97,22 @@ func (s *Standing) Witnesses(changed []policy.Policy, holds Holds, touches func(
 			}
 		}
 	}
+	w.collect()
+	if w.err != nil {
+		return Witnesses{}, fmt.Errorf("cannot prove a change of policies by itself: %w", w.err)
+	}
+	slices.SortFunc(w.out.Src, netip.Addr.Compare)
+	slices.SortFunc(w.out.Dst, netip.Addr.Compare)
+	return w.out, nil
+}
+
+// collect looks at all addresses.
+func (w *collecting) collect() {
+	s := w.s
 	// Single addresses that the device knows by themselves and that have not moved, then
 	// those that have, then all that it does not know so.
 	singles := 0
-	holds.Hosts(func(a netip.Addr, word uint32) {
+	w.holds.Hosts(func(a netip.Addr, word uint32) {
 		if _, moved := s.moved[a]; !moved && w.err == nil {
 			c := s.m.ClassOf(a)
 			if single(s.m, c, a) {
@@ -111,16 +125,28 @@ func (s *Standing) Witnesses(changed []policy.Policy, holds Holds, touches func(
 		w.moved(a, id)
 	}
 	w.runs(singles)
+}
+
+// Everybody chooses an address or two of every kind that there is, moved ones that were
+// not proved since left out.
+func (s *Standing) Everybody(holds Holds) ([]netip.Addr, error) {
+	if s.reason != "" {
+		return nil, fmt.Errorf("cannot prove addresses by themselves: %s", s.reason)
+	}
+	w := &collecting{s: s, holds: holds, everybody: true, known: make([]classAt, len(s.m.Classes)), seen: map[witnessOf]int{}}
+	w.collect()
 	if w.err != nil {
-		return Witnesses{}, fmt.Errorf("cannot prove a change of policies by itself: %w", w.err)
+		return nil, w.err
 	}
 	slices.SortFunc(w.out.Src, netip.Addr.Compare)
-	slices.SortFunc(w.out.Dst, netip.Addr.Compare)
-	return w.out, nil
+	return w.out.Src, nil
 }
 
 // concerns says at which ends a changed policy names addresses of some groups.
 func (w *collecting) concerns(groups []int) ends {
+	if w.everybody {
+		return ends{src: true}
+	}
 	return ends{slices.ContainsFunc(groups, w.from.Has), slices.ContainsFunc(groups, w.to.Has)}
 }
 
@@ -148,12 +174,7 @@ func (w *collecting) add(a netip.Addr, class int, word uint32) {
 // enough. An entry that changes must not be looked up for an address that no changed
 // policy names at that end.
 func (w *collecting) take(a netip.Addr, at ends, k witnessOf) (enough bool) {
-	touched, ok := w.words[k.word]
-	if !ok {
-		touched.src, touched.dst = w.touches(k.word)
-		w.words[k.word] = touched
-	}
-	if touched.src && !at.src || touched.dst && !at.dst {
+	if src, dst := w.touched(k.word); src && !at.src || dst && !at.dst {
 		w.err = fmt.Errorf("an entry changes for %s, which no changed policy names", a)
 		return true
 	}
@@ -174,15 +195,31 @@ func (w *collecting) take(a netip.Addr, at ends, k witnessOf) (enough bool) {
 	if at.dst {
 		w.out.Dst = append(w.out.Dst, a)
 	}
-	if len(w.out.Src)+len(w.out.Dst) > maxWitnesses {
+	if len(w.out.Src)+len(w.out.Dst) > maxWitnesses && !w.everybody {
 		w.err = fmt.Errorf("it concerns more than %d kinds of addresses", maxWitnesses)
 	}
 	return w.seen[k] == need
 }
 
+// touched is touches, asked once of each word.
+func (w *collecting) touched(word uint32) (src, dst bool) {
+	if w.everybody {
+		return false, false
+	}
+	at, ok := w.words[word]
+	if !ok {
+		at.src, at.dst = w.touches(word)
+		w.words[word] = at
+	}
+	return at.src, at.dst
+}
+
 // moved adds an address that came to another class since the device was proved whole.
 func (w *collecting) moved(a netip.Addr, id *identity) {
 	if w.err != nil {
+		return
+	}
+	if id == unproved && w.everybody {
 		return
 	}
 	if id == unproved {

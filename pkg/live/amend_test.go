@@ -2,6 +2,7 @@ package live_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"bulkhead/drivers/nftables"
 	"bulkhead/inventory"
+	"bulkhead/pkg/apply"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/live"
@@ -48,11 +50,15 @@ func (m lyingMover) Prepare(a *compile.Amendment, now time.Time) (driver.Amendin
 	return m.Amender.Prepare(a, now)
 }
 
-// amendable is a site of roles and places, with policies enough for several tables.
-func amendable(t *testing.T) (*site, *liar) {
+// amendable is a site of roles and places, with policies enough for several tables; the
+// more a table costs, the fewer there are. Nobody of role r3 is at place s2.
+func amendable(t *testing.T, cost int) (*site, *liar) {
 	ownNamespace(t)
 	s := &site{t: t, assets: map[string]inventory.Asset{}, now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	for i := range 60 {
+		if i%4 == 3 && i/4%3 == 2 {
+			continue
+		}
 		addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(2*i + 1)})
 		if i%5 == 0 {
 			addr = netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", 2*i+1))
@@ -76,7 +82,7 @@ func amendable(t *testing.T) (*site, *liar) {
 	}
 	policy.SortPolicies(b.Policies)
 	s.book = b
-	l := &liar{Driver: nftables.New(nftables.Options{Site: "live", Pairs: 1, Bounds: compile.Bounds{Pairs: -1, Spaces: 64, Elements: 1 << 20, Bits: 28, SpaceCost: 3}})}
+	l := &liar{Driver: nftables.New(nftables.Options{Site: "live", Pairs: 1, Bounds: compile.Bounds{Pairs: -1, Spaces: 64, Elements: 1 << 20, Bits: 28, SpaceCost: cost}})}
 	site, err := live.Open(context.Background(), live.Options{Name: "live", Book: b, Points: gateway, Driver: l, Now: func() time.Time { return s.now }}, s.list(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +135,7 @@ func TestAmendmentIsProved(t *testing.T) {
 			},
 		} {
 			t.Run(name+", an entry "+kind, func(t *testing.T) {
-				s, l := amendable(t)
+				s, l := amendable(t, 3)
 				l.spoil = func(a *compile.Amendment) bool {
 					if len(a.Pairs) == 0 || len(a.Contents) == 0 && kind == "another content" {
 						return false
@@ -169,7 +175,7 @@ func TestAmendmentIsProved(t *testing.T) {
 // addresses between them included.
 func TestAmendments(t *testing.T) {
 	ctx := context.Background()
-	s, _ := amendable(t)
+	s, _ := amendable(t, 3)
 	step := func(what string, f func() (live.Step, error), most int) {
 		t.Helper()
 		st, err := f()
@@ -212,4 +218,61 @@ func TestAmendments(t *testing.T) {
 	s.now = s.now.Add(2 * time.Hour)
 	step("an expiry", func() (live.Step, error) { return s.live.Expire(ctx) }, 400)
 	step("a move after it", move("h02", "r0"), 10)
+}
+
+// A host that comes to a combination of groups that no table has seen together gets the
+// entries of its class, and is shown by itself; of a driver that gets one wrong the
+// device is found not to enforce what policy says.
+func TestNewCombination(t *testing.T) {
+	ctx := context.Background()
+	move := func(s *site) (live.Step, error) {
+		a := s.assets["h03"] // of r3, at s0
+		a.Labels = map[string]string{"role": "r3", "site": "s2"}
+		s.assets[a.ID] = a
+		return s.live.Asset(ctx, a)
+	}
+	s, _ := amendable(t, 1000)
+	st, err := move(s)
+	if err != nil || st.Whole != "" || st.Born != 1 || st.Touched < 7 {
+		t.Fatalf("%+v, %v", st, err)
+	}
+	if p, err := s.live.Prove(ctx); err != nil || p.Whole != "" || p.Addresses != 1 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	s.oracle(ctx, "a new combination")
+	a := s.assets["h07"]
+	a.Labels = map[string]string{"role": "r3", "site": "s2"}
+	s.assets[a.ID] = a
+	if st, err := s.live.Asset(ctx, a); err != nil || st.Whole != "" || st.Born != 0 {
+		t.Fatalf("another one of it: %+v, %v", st, err)
+	}
+	if p, err := s.live.Prove(ctx); err != nil || p.Whole != "" {
+		t.Fatalf("another one of it: %+v, %v", p, err)
+	}
+	s.oracle(ctx, "another one of it")
+
+	wrong := 0
+	for at := range 12 {
+		s, l := amendable(t, 1000)
+		l.spoil = func(a *compile.Amendment) bool {
+			if at >= len(a.Pairs) {
+				return false
+			}
+			a.Pairs = slices.Delete(a.Pairs, at, at+1)
+			return true
+		}
+		if _, err := move(s); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.live.Prove(ctx)
+		if l.lied {
+			wrong++
+		}
+		if l.lied != errors.Is(err, apply.ErrNotProved) {
+			t.Errorf("entry %d left out (%v): %v", at, l.lied, err)
+		}
+	}
+	if wrong < 2 {
+		t.Errorf("%d entries could be left out: the test shows little", wrong)
+	}
 }

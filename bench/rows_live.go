@@ -23,7 +23,7 @@ func liveRows(s size) []harness.Row {
 	whole := func() *estate.Estate { return s.estate(estate.Options{}) }
 	return []harness.Row{{
 		Name: "change", Title: "Estate: one asset moves to an existing class",
-		From: "From the event of the inventory to the kernel's acknowledgement of the transaction: the asset's groups, its class, two elements of the map of addresses, and the hold of its live flows. Each change by itself, on an estate that is loaded and proved. A change that brings groups together for the first time is a new class; one that no table has seen the like of is compiled, diffed and proved whole, and takes what that takes. A policy that is added, that is removed or that expires is proved before its transaction, read back after it, and its live flows are judged again: all of that is in its figure.",
+		From: "From the event of the inventory to the kernel's acknowledgement of the transaction: the asset's groups, its class, two elements of the map of addresses, and the hold of its live flows. Each change by itself, on an estate that is loaded and proved. A change that brings groups together for the first time is a new class; where a table has not seen the like of it, its entries are added in a transaction before that of the address. What the tables have no words for is compiled, diffed and proved whole, and takes what that takes. A policy that is added, that is removed or that expires is proved before its transaction, read back after it, and its live flows are judged again: all of that is in its figure.",
 		Variants: []harness.Variant{
 			{Name: "move", Run: func(ctx context.Context, r *harness.Recorder) error {
 				return moves(ctx, r, whole(), "role", s.moves, 0)

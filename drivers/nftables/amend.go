@@ -318,6 +318,10 @@ func (m *mover) samePairs(ctx context.Context, space int) (bool, error) {
 // Word is what the table holds for an address.
 func (m *mover) Word(a netip.Addr) uint32 { return m.judge.word(a) }
 
+// Fate tells what pairs of words find in all spaces, and what else of a word is looked
+// at.
+func (m *mover) Fate(src, dst uint32) string { return m.entries().Fate(src, dst) }
+
 // Hosts lists what the table holds for single addresses.
 func (m *mover) Hosts(f func(a netip.Addr, word uint32)) {
 	for _, h := range m.judge.hosts {

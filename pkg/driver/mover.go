@@ -80,6 +80,9 @@ type Amender interface {
 	Runs(f func(r packet.Range, word uint32))
 	// Word is the word of one address.
 	Word(a netip.Addr) uint32
+	// Fate is the same for two pairs of words only if the device finds the same for flows
+	// between both wherever it looks, their isolation included.
+	Fate(src, dst uint32) string
 	// Decode gives what the device has to hold its meaning, a prepared change included, as
 	// far as flows from some addresses to others can tell: of others it says nothing.
 	Decode(src, dst []netip.Addr) (*Decoded, error)

@@ -44,6 +44,18 @@ func (s *Site) amend(ctx context.Context, why string) (Step, error) {
 	return s.all(ctx, why+", and "+err.Error())
 }
 
+// stand proves the device by the policies that it has, if nothing was proved of it yet
+// and the tables take those that are to be as they stand: that costs less than to do the
+// change whole. Where it fails, the change is done whole and says so.
+func (s *Site) stand(ctx context.Context, b *policy.Rulebook) {
+	if _, ok := s.mover.(driver.Amender); !ok || s.standing != nil {
+		return
+	}
+	if _, err := s.tracker.Amend(b, s.o.Now()); err == nil {
+		_, _ = s.proveWhole(ctx, "policies change") // amend sees what became of it
+	}
+}
+
 func (s *Site) amendBy(ctx context.Context, mover driver.Amender) (Step, error) {
 	now := s.o.Now()
 	a, err := s.tracker.Amend(s.o.Book, now)

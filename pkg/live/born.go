@@ -49,14 +49,13 @@ func (s *Site) proveBorn(mv *driver.Moved, id prove.Identity) error {
 	if mover.Word(mv.Addr) != mv.Word {
 		return fmt.Errorf("the device does not hold for %s what it was told", mv.Addr)
 	}
-	all, err := s.standing.Everybody(mover)
+	near, err := s.standing.Around(mv.Addr, id, s.policies(), mover)
 	if err != nil {
 		return err
 	}
 	one := []netip.Addr{mv.Addr}
-	all = append(all, mv.Addr)
-	for _, w := range []prove.Witnesses{{Src: one, Dst: all}, {Src: all, Dst: one}} {
-		if err := s.proveFlows(mover, w.Of(mv.Addr.Is4()), s.at, s.tracker.Hint); err != nil {
+	for _, w := range []prove.Witnesses{{Src: one, Dst: near.Dst}, {Src: near.Src, Dst: one}} {
+		if err := s.proveFlows(mover, w, s.at, s.tracker.Hint); err != nil {
 			return err
 		}
 	}

@@ -152,6 +152,7 @@ func (s *Site) Remove(ctx context.Context, id string) (Step, error) {
 
 // Book takes other groups, services and policies.
 func (s *Site) Book(ctx context.Context, b *policy.Rulebook) (Step, error) {
+	s.stand(ctx, b)
 	if err := s.setBook(b); err != nil {
 		return Step{}, err
 	}
@@ -164,6 +165,7 @@ func (s *Site) Expire(ctx context.Context) (Step, error) {
 	now := s.o.Now()
 	for _, p := range s.policies() {
 		if !p.Expires.IsZero() && !now.Before(p.Expires) {
+			s.stand(ctx, s.o.Book)
 			return s.amend(ctx, fmt.Sprintf("policy %q has expired", p.Name))
 		}
 	}

@@ -66,14 +66,14 @@ type collecting struct {
 	s       *Standing
 	holds   Holds
 	touches func(word uint32) (src, dst bool)
-	// everybody is set where all kinds are asked for, as sources.
-	everybody bool
-	from, to  packet.Bits     // groups that a changed policy names
-	known     []classAt       // of each class
-	words     map[uint32]ends // what touches says
-	seen      map[witnessOf]int
-	out       Witnesses
-	err       error
+	// visit, if it is there, is called with one address of every kind instead.
+	visit    func(a netip.Addr, groups []int, values packet.Bits, word uint32)
+	from, to packet.Bits     // groups that a changed policy names
+	known    []classAt       // of each class
+	words    map[uint32]ends // what touches says
+	seen     map[witnessOf]int
+	out      Witnesses
+	err      error
 }
 
 // Witnesses chooses witnesses of a change of policies; touches tells of a word whether
@@ -127,26 +127,8 @@ func (w *collecting) collect() {
 	w.runs(singles)
 }
 
-// Everybody chooses an address or two of every kind that there is, moved ones that were
-// not proved since left out.
-func (s *Standing) Everybody(holds Holds) ([]netip.Addr, error) {
-	if s.reason != "" {
-		return nil, fmt.Errorf("cannot prove addresses by themselves: %s", s.reason)
-	}
-	w := &collecting{s: s, holds: holds, everybody: true, known: make([]classAt, len(s.m.Classes)), seen: map[witnessOf]int{}}
-	w.collect()
-	if w.err != nil {
-		return nil, w.err
-	}
-	slices.SortFunc(w.out.Src, netip.Addr.Compare)
-	return w.out.Src, nil
-}
-
 // concerns says at which ends a changed policy names addresses of some groups.
 func (w *collecting) concerns(groups []int) ends {
-	if w.everybody {
-		return ends{src: true}
-	}
 	return ends{slices.ContainsFunc(groups, w.from.Has), slices.ContainsFunc(groups, w.to.Has)}
 }
 
@@ -155,7 +137,7 @@ func (w *collecting) add(a netip.Addr, class int, word uint32) {
 	at := &w.known[class]
 	if !at.known {
 		at.known, at.ends = true, w.concerns(w.s.m.Classes[class].Groups)
-		if (at.src || at.dst) && w.s.m.Contested(class) {
+		if (at.src || at.dst || w.visit != nil) && w.s.m.Contested(class) {
 			w.err = fmt.Errorf("several machines claim %s", a)
 			return
 		}
@@ -165,7 +147,13 @@ func (w *collecting) add(a netip.Addr, class int, word uint32) {
 		family = 0
 	}
 	if done := &at.done[family]; !done.is || done.word != word {
-		done.word, done.is = word, w.take(a, at.ends, witnessOf{class, word, a.Is4()})
+		k := witnessOf{class, word, a.Is4()}
+		if w.visit == nil {
+			done.word, done.is = word, w.take(a, at.ends, k)
+			return
+		}
+		done.word, done.is = word, true
+		w.once(a, w.s.m.Classes[class].Groups, w.s.m.Values(class), k)
 	}
 }
 
@@ -195,7 +183,7 @@ func (w *collecting) take(a netip.Addr, at ends, k witnessOf) (enough bool) {
 	if at.dst {
 		w.out.Dst = append(w.out.Dst, a)
 	}
-	if len(w.out.Src)+len(w.out.Dst) > maxWitnesses && !w.everybody {
+	if len(w.out.Src)+len(w.out.Dst) > maxWitnesses {
 		w.err = fmt.Errorf("it concerns more than %d kinds of addresses", maxWitnesses)
 	}
 	return w.seen[k] == need
@@ -203,9 +191,6 @@ func (w *collecting) take(a netip.Addr, at ends, k witnessOf) (enough bool) {
 
 // touched is touches, asked once of each word.
 func (w *collecting) touched(word uint32) (src, dst bool) {
-	if w.everybody {
-		return false, false
-	}
 	at, ok := w.words[word]
 	if !ok {
 		at.src, at.dst = w.touches(word)
@@ -219,14 +204,27 @@ func (w *collecting) moved(a netip.Addr, id *identity) {
 	if w.err != nil {
 		return
 	}
-	if id == unproved && w.everybody {
+	if id == unproved && w.visit != nil {
 		return
 	}
 	if id == unproved {
 		w.err = fmt.Errorf("%s has moved and was not proved since", a)
 		return
 	}
-	w.take(a, w.concerns(id.groups), witnessOf{-1 - id.number, w.holds.Word(a), a.Is4()})
+	k := witnessOf{-1 - id.number, w.holds.Word(a), a.Is4()}
+	if w.visit != nil {
+		w.once(a, id.groups, id.values, k)
+	} else {
+		w.take(a, w.concerns(id.groups), k)
+	}
+}
+
+// once visits an address of a kind.
+func (w *collecting) once(a netip.Addr, groups []int, values packet.Bits, k witnessOf) {
+	if w.seen[k] == 0 {
+		w.seen[k] = 1
+		w.visit(a, groups, values, k.word)
+	}
 }
 
 // runs adds what the device does not know address by address. Of the single addresses

@@ -95,3 +95,16 @@ func (l *Ledger) Pairs(space int) map[[2]uint32]uint32 { return l.pairs[space] }
 
 // PairSet names the set of a space's pairs.
 func PairSet(space int) string { return pairSet(space) }
+
+// Fate is the same for two pairs of words only if every lookup on the way of flows
+// between them finds the same: the ruleset in each space, and what is left to the
+// isolation of the two.
+func (l *Ledger) Fate(src, dst uint32) string {
+	out := make([]byte, 0, 4*len(l.pairs)+2)
+	for k := range l.pairs {
+		rm, cm := l.Masks(k)
+		out = append(out, native(l.pairs[k][[2]uint32{src & rm, dst & cm}])...)
+	}
+	const isolation = classEgress | classInto
+	return string(append(out, byte(src&isolation>>24), byte(dst&isolation>>24)))
+}

@@ -211,8 +211,10 @@ func (j *judge) forget(set string, e *ruleset.Element) {
 	case "rest":
 		delete(j.rest, binary.NativeEndian.Uint32(e.Key))
 	default:
-		if pairs := j.pairs[set]; pairs != nil && len(e.Key) == 8 {
-			delete(pairs, [8]byte(e.Key))
+		if len(e.Key) == 8 {
+			delete(j.pairs[set], [8]byte(e.Key))
+		} else if len(e.Key) == 4 {
+			delete(j.half[set], binary.NativeEndian.Uint32(e.Key))
 		}
 	}
 }

@@ -300,11 +300,14 @@ func (w *amending) ruleset(cell compile.Cell, whole bool) uint32 {
 func (w *amending) verdicts() error {
 	l := w.l
 	for id := range w.v.halves {
-		if !w.before[id] {
+		// One side is allowed, and the default of the other one may permit, which nothing
+		// did: whose default that is, the ledger does not know.
+		egress, ingress := Allows(id)
+		if !w.before[id] && (egress || ingress) && !l.known[markIn{setPermit, verdictDefaultPermit}] {
 			return fmt.Errorf("%w: a policy decides one side in a way that none did", ErrUnfit)
 		}
 	}
-	for _, s := range w.v.sets() {
+	for _, s := range append(w.v.sets(), w.v.partialSets()...) {
 		for _, e := range s.Elements {
 			id := word(e.Key)
 			if l.known[markIn{s.Name, id}] {

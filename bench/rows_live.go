@@ -28,7 +28,7 @@ func liveRows(s size) []harness.Row {
 			{Name: "move", Run: func(ctx context.Context, r *harness.Recorder) error {
 				return moves(ctx, r, whole(), "role", s.moves, 0)
 			}},
-			{Name: "any label", Run: func(ctx context.Context, r *harness.Recorder) error { return moves(ctx, r, whole(), "", s.moves/40, 0) }},
+			{Name: "any label", Run: func(ctx context.Context, r *harness.Recorder) error { return moves(ctx, r, whole(), "", s.moves/5, 0) }},
 			{Name: "policies", Run: func(ctx context.Context, r *harness.Recorder) error {
 				return policyChanges(ctx, r, whole(), s.policies)
 			}},

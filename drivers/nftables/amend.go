@@ -30,7 +30,7 @@ type amending struct {
 
 // Prepare works out which elements a change of policies takes.
 func (m *mover) Prepare(a *compile.Amendment, now time.Time) (driver.Amending, error) {
-	change, err := m.entries().Amend(a, now)
+	change, err := m.ledger.Amend(a, now)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", driver.ErrRefused, err)
 	}
@@ -63,14 +63,6 @@ func (a *amending) Concerns(word uint32) (src, dst bool) {
 	return src, dst
 }
 
-// entries are the table's pairs, read when they are first asked for.
-func (m *mover) entries() *render.Ledger {
-	if m.ledger == nil {
-		m.ledger = render.NewLedger(m.base.Table(), m.words)
-	}
-	return m.ledger
-}
-
 // Decode decodes the table with the words of these addresses alone, and what is looked
 // up of those. Rules, and what others have in the namespace, are all there.
 func (m *mover) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
@@ -88,7 +80,7 @@ func (m *mover) Decode(src, dst []netip.Addr) (*driver.Decoded, error) {
 		}
 	}
 	t := *base
-	t.Sets = m.entries().Part(base, words[0], words[1])
+	t.Sets = m.ledger.Part(base, words[0], words[1])
 	for i := range t.Sets {
 		switch s := &t.Sets[i]; {
 		case render.HostSet(s.Name):
@@ -322,7 +314,7 @@ func (m *mover) Word(a netip.Addr) uint32 { return m.judge.word(a) }
 
 // Fate tells what pairs of words find in all spaces, and what else of a word is looked
 // at.
-func (m *mover) Fate(src, dst uint32) string { return m.entries().Fate(src, dst) }
+func (m *mover) Fate(src, dst uint32) string { return m.ledger.Fate(src, dst) }
 
 // Hosts lists what the table holds for single addresses.
 func (m *mover) Hosts(f func(a netip.Addr, word uint32)) {

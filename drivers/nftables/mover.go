@@ -39,7 +39,7 @@ type mover struct {
 	batch   kernel.Batch
 
 	base    *State             // what the mover started from
-	ledger  *render.Ledger     // the table's pairs, once policies have changed
+	ledger  *render.Ledger     // the table's pairs
 	amended []render.SetChange // since the last Check
 }
 
@@ -69,7 +69,7 @@ func (d *Driver) Mover(ctx context.Context, now, rendered driver.State) (driver.
 	if err != nil {
 		return nil, err
 	}
-	m := &mover{d: d, c: c, table: t.Name, words: r.words, own: r.Own, gen: n.Ruleset.Generation, judge: newJudge(t), base: n,
+	m := &mover{d: d, c: c, table: t.Name, words: r.words, own: r.Own, gen: n.Ruleset.Generation, judge: newJudge(t), base: n, ledger: render.NewLedger(t, r.words),
 		sizes: map[string]uint32{}, loose: map[string]bool{}, held: map[netip.Addr]bool{}}
 	m.hosts = [2][]string{render.HostSets(t, true), render.HostSets(t, false)}
 	m.judge.read()

@@ -16,13 +16,15 @@ type size struct {
 	packets packetSize
 	moves   int // changes of single assets
 	proofs  int // of those, each by itself
+	// policies is how many policies are added, and removed again.
+	policies int
 }
 
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}, 500, 400}
+		}, 500, 400, 20}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{
@@ -34,7 +36,7 @@ func sizeOf(small bool) size {
 		peers: few(1000), shared: few(1000), million: few(2000),
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
 		moves:   15,
-		proofs:  3,
+		proofs:  3, policies: 2,
 	}
 }
 

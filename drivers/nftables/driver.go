@@ -231,8 +231,14 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := d.decoded.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
-		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces, Pairs: d.pairs})
+	return d.decode(st, d.decoded, d.pairs), nil
+}
+
+// decode decodes with what a cache knows (nil for none), and with up to so many pairs
+// of address sets in a list.
+func (d *Driver) decode(st *State, known *decode.Cache, pairs int) *driver.Decoded {
+	out := known.Decode(st.Ruleset, decode.Options{Table: render.TableName(d.site),
+		MarkValue: render.VerdictBase, MarkMask: render.VerdictMask, Interfaces: d.interfaces, Pairs: pairs})
 	if t := st.Table(); t != nil && hooked(t) {
 		for _, c := range t.Chains {
 			if name, ok := strings.CutPrefix(c.Name, "slow."); ok {
@@ -240,7 +246,7 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Apply makes the change in one transaction. If somebody else changed the

@@ -34,8 +34,13 @@ type mover struct {
 	loose  map[string]bool         // sets whose elements come or go by themselves
 
 	held    map[netip.Addr]bool // on hold until Settle
+	heldAll bool                // so is every flow
 	touched []netip.Addr        // since the last Check
 	batch   kernel.Batch
+
+	base    *State             // what the mover started from
+	ledger  *render.Ledger     // the table's pairs
+	amended []render.SetChange // since the last Check
 }
 
 var _ driver.MoverMaker = (*Driver)(nil)
@@ -64,7 +69,7 @@ func (d *Driver) Mover(ctx context.Context, now, rendered driver.State) (driver.
 	if err != nil {
 		return nil, err
 	}
-	m := &mover{d: d, c: c, table: t.Name, words: r.words, own: r.Own, gen: n.Ruleset.Generation, judge: newJudge(t),
+	m := &mover{d: d, c: c, table: t.Name, words: r.words, own: r.Own, gen: n.Ruleset.Generation, judge: newJudge(t), base: n, ledger: render.NewLedger(t, r.words),
 		sizes: map[string]uint32{}, loose: map[string]bool{}, held: map[netip.Addr]bool{}}
 	m.hosts = [2][]string{render.HostSets(t, true), render.HostSets(t, false)}
 	m.judge.read()
@@ -202,7 +207,7 @@ func (m *mover) holdFirst(b *kernel.Batch, steps []step) int {
 			n += len(es)
 		}
 	}
-	if len(m.held) == 0 {
+	if len(m.held) == 0 && !m.heldAll {
 		add(setHold, families())
 	}
 	add(setMoved4, four)
@@ -220,7 +225,7 @@ func (m *mover) note(st *step) {
 	}
 	m.judge.moved[st.addr] = hostAt{st.new, st.set, st.add}
 	if !m.held[st.addr] {
-		if len(m.held) == 0 {
+		if len(m.held) == 0 && !m.heldAll {
 			m.count(setHold, 2)
 		}
 		m.held[st.addr] = true
@@ -265,10 +270,10 @@ func (m *mover) commit(ctx context.Context, b *kernel.Batch) error {
 
 // Settle judges the live flows of the addresses that are held, and lets them go.
 func (m *mover) Settle(ctx context.Context) error {
-	if len(m.held) == 0 {
+	if len(m.held) == 0 && !m.heldAll {
 		return nil
 	}
-	h := hold{}
+	h := hold{all: m.heldAll}
 	for a := range m.held {
 		e := ruleset.Element{Key: a.AsSlice()}
 		if a.Is4() {
@@ -284,6 +289,9 @@ func (m *mover) Settle(ctx context.Context) error {
 	b.Reset()
 	// First of all packets stop asking: the switch goes before what it leads to.
 	b.DelElements(ruleset.FamilyInet, m.table, setHold, families())
+	if m.heldAll {
+		b.DelElements(ruleset.FamilyInet, m.table, setHoldAll, families())
+	}
 	for set, es := range map[string][]ruleset.Element{setMoved4: h.moved4, setMoved6: h.moved6} {
 		if len(es) > 0 {
 			b.DelElements(ruleset.FamilyInet, m.table, set, es)
@@ -293,6 +301,10 @@ func (m *mover) Settle(ctx context.Context) error {
 		return err
 	}
 	m.count(setHold, -2)
+	if m.heldAll {
+		m.count(setHoldAll, -2)
+		m.heldAll = false
+	}
 	m.count(setMoved4, -len(h.moved4))
 	m.count(setMoved6, -len(h.moved6))
 	clear(m.held)
@@ -316,6 +328,9 @@ func (m *mover) Check(ctx context.Context) ([]driver.Moved, error) {
 	if len(counts) != len(m.counts) {
 		return nil, fmt.Errorf("%w: %d sets in %s, and %d must be there", driver.ErrMoved, len(counts), m.d.where(), len(m.counts))
 	}
+	if err := m.checkAmended(ctx); err != nil {
+		return nil, err
+	}
 	out := make([]driver.Moved, 0, len(m.touched))
 	for _, a := range m.touched {
 		got, err := m.readBack(ctx, a)
@@ -327,7 +342,7 @@ func (m *mover) Check(ctx context.Context) ([]driver.Moved, error) {
 	if same, err := m.Unchanged(ctx); err != nil || !same {
 		return nil, errors.Join(err, fmt.Errorf("%w: the generation of nf_tables of %s is not the one that was made last", driver.ErrMoved, m.d.where()))
 	}
-	m.touched = m.touched[:0]
+	m.touched, m.amended = m.touched[:0], nil
 	return out, nil
 }
 

@@ -123,7 +123,7 @@ func (e *Executor) each(ctx context.Context, jobs []Job, out []*Outcome, from, t
 		if stop {
 			break
 		}
-		wg.Go(func() {
+		carry := func() {
 			defer func() { <-slots }()
 			o, err := e.one(ctx, &jobs[i])
 			if err != nil {
@@ -134,7 +134,14 @@ func (e *Executor) each(ctx context.Context, jobs []Job, out []*Outcome, from, t
 			}
 			out[i], errs[i] = &o, err
 			e.after(&jobs[i], &o)
-		})
+		}
+		if atOnce == 1 || to-from == 1 {
+			// By the caller itself: a driver that works where it runs goes by the network
+			// namespace of its thread, and another goroutine's thread may be in another.
+			carry()
+		} else {
+			wg.Go(carry)
+		}
 	}
 	wg.Wait()
 	for i := from; i < to; i++ {

@@ -18,15 +18,35 @@ import (
 // meet for the first time could need another one.
 type births struct {
 	l      *Layout
-	meet   []packet.Bits      // feature -> features that a class has together with it
-	values []map[string]int32 // dimension -> its features of a class -> value
-	rows   []map[string]uint8 // space -> what it looks up of sources -> families that have it
-	cols   []map[string]uint8
+	meet   []packet.Bits        // feature -> features that a class has together with it
+	values []map[string]int32   // dimension -> its features of a class -> value
+	rows   []map[string]seenKey // space -> what it looks up of sources -> who has it
+	cols   []map[string]seenKey
 	// byFrom and byTo give, group by group, the places of units that name it.
 	byFrom, byTo map[int][]unitAt
+	// contested is set if several machines claim an address: every pair of such a one is
+	// judged whole.
+	contested bool
 	// specials are the groups of policies that are judged whole: which pairs those
 	// concern depends on the class.
 	specials packet.Bits
+}
+
+// seenKey is what a space looks up: the families of addresses that have it, and a place
+// that does.
+type seenKey struct {
+	family uint8
+	place  int32
+}
+
+// see notes that a place has a key.
+func see(keys map[string]seenKey, key string, place int32, family uint8) {
+	s, ok := keys[key]
+	if !ok {
+		s.place = place
+	}
+	s.family |= family
+	keys[key] = s
 }
 
 // unitAt is a unit and the space that judges it.
@@ -46,10 +66,8 @@ type layoutFacts struct {
 }
 
 func newBirths(l *Layout) *births {
-	m := l.View.Matrix
 	f := l.facts
-	b := &births{l: l, meet: make([]packet.Bits, f.width), values: make([]map[string]int32, len(l.Dims)),
-		specials: packet.NewBits(len(m.Groups))}
+	b := &births{l: l, meet: make([]packet.Bits, f.width), values: make([]map[string]int32, len(l.Dims))}
 	for _, has := range f.has {
 		has.Each(func(x int) {
 			if b.meet[x] == nil {
@@ -67,14 +85,25 @@ func newBirths(l *Layout) *births {
 		}
 	}
 	families := familiesOf(l.Classes)
-	b.byFrom, b.byTo = map[int][]unitAt{}, map[int][]unitAt{}
 	for k := range l.Spaces {
-		rows, cols := map[string]uint8{}, map[string]uint8{}
+		rows, cols := map[string]seenKey{}, map[string]seenKey{}
 		for c := range l.Classes {
-			rows[l.Spaces[k].SrcKey(&l.Classes[c])] |= families[c]
-			cols[l.Spaces[k].DstKey(&l.Classes[c])] |= families[c]
+			see(rows, l.Spaces[k].SrcKey(&l.Classes[c]), int32(c), families[c])
+			see(cols, l.Spaces[k].DstKey(&l.Classes[c]), int32(c), families[c])
 		}
 		b.rows, b.cols = append(b.rows, rows), append(b.cols, cols)
+	}
+	b.policies(l)
+	return b
+}
+
+// policies goes by the units and the special policies of a layout that has the same
+// classes and places.
+func (b *births) policies(l *Layout) {
+	m := l.View.Matrix
+	b.l, b.specials = l, packet.NewBits(l.facts.width)
+	b.byFrom, b.byTo = map[int][]unitAt{}, map[int][]unitAt{}
+	for k := range l.Spaces {
 		for _, u := range l.Spaces[k].Units {
 			at := unitAt{u, k, effect{m.Policies[u.Policy].Action, m.Policies[u.Policy].Log}}
 			b.byFrom[u.From] = append(b.byFrom[u.From], at)
@@ -91,7 +120,6 @@ func newBirths(l *Layout) *births {
 			}
 		}
 	}
-	return b
 }
 
 // dimKey is the part of some features that a dimension tells apart.
@@ -105,8 +133,22 @@ func (b *births) dimKey(d int, has packet.Bits) string {
 	return string(out)
 }
 
-// place finds the place of a class of these groups and values.
-func (b *births) place(groups, values packet.Bits, family uint8) (Placement, error) {
+// place finds the place of a class of these groups and values, of which every space has
+// seen the values together.
+func (b *births) place(groups, values packet.Bits, family uint8) (Placement, packet.Bits, error) {
+	out, has, err := b.valuesOf(groups, values)
+	if err == nil {
+		err = b.seen(&out, has, family)
+	}
+	if err == nil {
+		b.meets(has)
+	}
+	return out, has, err
+}
+
+// valuesOf finds the values of a class of these groups and values, whose policies are
+// looked up in their order; has are its features.
+func (b *births) valuesOf(groups, values packet.Bits) (Placement, packet.Bits, error) {
 	m, f := b.l.View.Matrix, b.l.facts
 	has := packet.NewBits(f.width)
 	out := Placement{Values: make([]int32, len(b.l.Dims))}
@@ -123,41 +165,51 @@ func (b *births) place(groups, values packet.Bits, family uint8) (Placement, err
 	})
 	values.Each(func(v int) { has.Set(len(m.Groups) + v) })
 	if special >= 0 {
-		return out, &Recompile{fmt.Sprintf("a new combination of groups holds %q, which a policy that passes, observes or expires names", m.Groups[special].Name)}
+		return out, nil, &Recompile{fmt.Sprintf("a new combination of groups holds %q, which a policy that passes, observes or expires names", m.Groups[special].Name)}
 	}
 	for _, c := range f.common {
 		if !has.Has(int(c)) {
-			return out, &Recompile{"a new combination of groups lacks one that every address had"}
+			return out, nil, &Recompile{"a new combination of groups lacks one that every address had"}
 		}
 	}
 	if err := b.meeting(has); err != nil {
-		return out, err
+		return out, nil, err
 	}
 	for d := range b.l.Dims {
 		v, ok := b.values[d][b.dimKey(d, has)]
 		if !ok {
-			return out, &Recompile{fmt.Sprintf("no address has had these of the groups %s together before", b.l.DimNames(d))}
+			return out, nil, &Recompile{fmt.Sprintf("no address has had these of the groups %s together before", b.l.DimNames(d))}
 		}
 		out.Values[d] = v
 	}
-	if err := b.seen(&out, family); err != nil {
-		return out, err
-	}
-	b.meets(has)
-	return out, nil
+	return out, has, nil
 }
 
 // seen checks that every space has seen the values of a place together, of an
 // address of the family: between keys that no packet could have, there are no
-// entries.
-func (b *births) seen(p *Placement, family uint8) error {
+// entries. In the space that decides everything there are none either for places that
+// no special policy names.
+func (b *births) seen(p *Placement, has packet.Bits, family uint8) error {
 	c := &LayoutClass{Values: p.Values, EgressIsolated: p.EgressIsolated, IngressIsolated: p.IngressIsolated}
 	for k := range b.l.Spaces {
-		if b.rows[k][b.l.Spaces[k].SrcKey(c)]&family == 0 || b.cols[k][b.l.Spaces[k].DstKey(c)]&family == 0 {
+		if b.l.Spaces[k].Whole && !b.special(has) {
+			continue
+		}
+		if b.rows[k][b.l.Spaces[k].SrcKey(c)].family&family == 0 || b.cols[k][b.l.Spaces[k].DstKey(c)].family&family == 0 {
 			return &Recompile{fmt.Sprintf("table %d has not seen these values together before", k+1)}
 		}
 	}
 	return nil
+}
+
+// special reports whether pairs of a place are judged whole.
+func (b *births) special(has packet.Bits) bool {
+	for w := range b.specials {
+		if has[w]&b.specials[w] != 0 {
+			return true
+		}
+	}
+	return b.contested
 }
 
 // meeting checks that the order of the spaces holds for groups that have an address

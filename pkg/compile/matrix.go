@@ -43,6 +43,7 @@ type Matrix struct {
 	rows, cols []profile
 	cells      []int32 // rows x cols, indexes into Cells; nil where they are worked out when asked for
 	places     *packet.Places
+	asked      [][2]bool // class -> as a source, as a destination; nil for all. See Part
 	b          *builder
 	layouts    []*Layout // see Layouts
 }
@@ -64,6 +65,15 @@ type Segment struct {
 // Compile works out the matrix. The only errors are references that cannot be
 // resolved, which a loaded site has none of.
 func Compile(in Input) (*Matrix, error) {
+	m, err := compileLazily(in)
+	if err == nil && len(m.rows)*len(m.cols) <= denseCells {
+		m.b.fill()
+	}
+	return m, err
+}
+
+// compileLazily leaves cells to be worked out when they are asked for.
+func compileLazily(in Input) (*Matrix, error) {
 	m := &Matrix{}
 	for _, p := range in.Book.Policies {
 		if p.Expires.IsZero() || in.Now.Before(p.Expires) {
@@ -91,9 +101,6 @@ func Compile(in Input) (*Matrix, error) {
 		return nil, err
 	}
 	m.b, m.places = b, places // a cell has the number of its class
-	if len(m.rows)*len(m.cols) <= denseCells {
-		b.fill()
-	}
 	return m, nil
 }
 
@@ -127,8 +134,12 @@ func (m *Matrix) Rows() int { return len(m.rows) }
 // Cols counts the distinct columns.
 func (m *Matrix) Cols() int { return len(m.cols) }
 
-// ClassOf finds the class of an address.
+// ClassOf finds the class of an address; -1 if the matrix is of a part of the
+// addresses and says nothing of this one.
 func (m *Matrix) ClassOf(addr netip.Addr) int {
+	if m.places == nil { // a part: a few addresses, asked for where a proof fails
+		return slices.IndexFunc(m.Classes, func(c Class) bool { return c.Addrs.Contains(addr) })
+	}
 	return m.places.Find(addr)
 }
 

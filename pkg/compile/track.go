@@ -38,6 +38,10 @@ type Tracker struct {
 	births *births // nil where a new class needs a new layout
 	born   int     // classes that the layout did not know
 
+	book      *policy.Rulebook
+	has       []packet.Bits // place -> features; nil where one table holds all verdicts
+	contested bool          // several machines claim some address
+
 	in, direct, except, values packet.Bits // scratch
 	key                        []byte
 }
@@ -76,7 +80,7 @@ func NewTracker(in Input, l *Layout) (*Tracker, error) {
 	if !l.View.transit {
 		return nil, &Recompile{"a device without a transit point sees classes that depend on what it protects"}
 	}
-	t := &Tracker{l: l, labels: m.b.labels, byID: map[string]int32{}, hosts: make(map[netip.Addr][]int32, len(in.Assets)),
+	t := &Tracker{l: l, book: in.Book, labels: m.b.labels, byID: map[string]int32{}, hosts: make(map[netip.Addr][]int32, len(in.Assets)),
 		gives: map[string][]int{}, excepts: map[string][]int{}, placed: map[string]int32{},
 		in: packet.NewBits(len(m.Groups)), direct: packet.NewBits(len(m.Groups)), except: packet.NewBits(len(m.Groups)),
 		values: packet.NewBits(len(m.b.labels.sets))}
@@ -215,6 +219,7 @@ func (t *Tracker) readClasses() {
 	}
 	for i := range m.Classes {
 		if m.Contested(i) {
+			t.contested = true
 			continue // such an address is never tracked
 		}
 		clear(t.in)
@@ -227,6 +232,8 @@ func (t *Tracker) readClasses() {
 	}
 	if !t.l.Single {
 		t.births = newBirths(t.l)
+		t.births.contested = t.contested
+		t.has = slices.Clone(t.l.facts.has)
 	}
 }
 
@@ -344,17 +351,18 @@ func (t *Tracker) Place(addr netip.Addr) (Placement, error) {
 	case t.births == nil:
 		return Placement{}, &Recompile{fmt.Sprintf("no address of its family has had the groups of %s before", addr)}
 	case known:
-		if err := t.births.seen(&t.places[n], family); err != nil {
+		if err := t.births.seen(&t.places[n], t.has[n], family); err != nil {
 			return Placement{}, err
 		}
 		t.family[n] |= family
 		return t.places[n], nil
 	}
 	text := string(key)
-	p, err := t.births.place(t.in, t.values, family)
+	p, has, err := t.births.place(t.in, t.values, family)
 	if err != nil {
 		return Placement{}, err
 	}
+	t.has = append(t.has, has)
 	t.born++
 	t.placed[text] = int32(len(t.places))
 	t.places, t.family = append(t.places, p), append(t.family, family)

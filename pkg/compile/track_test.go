@@ -26,6 +26,9 @@ type tracked struct {
 	k       *lookups
 
 	followed, compiled int
+
+	extend   func(a *compile.Amendment) // takes entries for new classes over, if it is there
+	extended int
 }
 
 func (x *tracked) input() compile.Input {
@@ -150,8 +153,18 @@ func (x *tracked) change(t *rapid.T) (what string, ok bool) {
 	}
 	var re *compile.Recompile
 	for _, addr := range moved {
-		if err == nil {
-			x.at[addr], err = x.tracker.Place(addr)
+		if err != nil {
+			break
+		}
+		x.at[addr], err = x.tracker.Place(addr)
+		if x.extend != nil && errors.As(err, &re) {
+			a, e := x.tracker.Extend(addr)
+			if err = e; err == nil {
+				x.tracker.Take(a)
+				x.extend(a)
+				x.extended++
+				x.at[addr], err = x.tracker.Place(addr)
+			}
 		}
 	}
 	switch {

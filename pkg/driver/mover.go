@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/packet"
 )
 
 // Move is an address that is to be treated as another class of the layout that the
@@ -61,4 +63,38 @@ type MoverMaker interface {
 	// Mover starts from the state that the device holds now, and the one that was
 	// rendered for it.
 	Mover(ctx context.Context, now, rendered State) (Mover, error)
+}
+
+// Amender is implemented by movers that can change what policies say between classes,
+// of a device whose layout takes the change as it stands.
+type Amender interface {
+	Mover
+	// Prepare works out what the device has to hold, and does nothing yet. An error that
+	// wraps ErrRefused says that the device cannot take the change so. After an error, or
+	// where what was prepared is not made, the mover is good for nothing but Close.
+	Prepare(a *compile.Amendment, now time.Time) (Amending, error)
+	// Hosts calls f with the word of every single address that the device knows by
+	// itself, Runs with that of every run of addresses, which covers the single addresses
+	// in it.
+	Hosts(f func(a netip.Addr, word uint32))
+	Runs(f func(r packet.Range, word uint32))
+	// Word is the word of one address.
+	Word(a netip.Addr) uint32
+	// Fate is the same for two pairs of words only if the device finds the same for flows
+	// between both wherever it looks, their isolation included.
+	Fate(src, dst uint32) string
+	// Decode gives what the device has to hold its meaning, a prepared change included, as
+	// far as flows from some addresses to others can tell: of others it says nothing.
+	Decode(src, dst []netip.Addr) (*Decoded, error)
+}
+
+// Amending is a change of policies that was prepared.
+type Amending interface {
+	// Concerns reports whether an entry that changes is looked up for sources of a word,
+	// and for destinations.
+	Concerns(word uint32) (src, dst bool)
+	// Commit makes the change in one transaction, and returns how many native objects it
+	// touched. Live flows are held until the mover's Settle. The mover's next Check
+	// reads back what was touched. Errors are those of Move.
+	Commit(ctx context.Context) (touched int, err error)
 }

@@ -42,6 +42,7 @@ type site struct {
 	book   *policy.Rulebook
 	next   int
 	now    time.Time
+	drawn  int // policies, besides those of whole books
 }
 
 var gateway = []compile.Point{{Name: "gw", Mode: policy.Enforce, Transit: true}}
@@ -123,37 +124,66 @@ func (s *site) drawBook() *policy.Rulebook {
 		b.Groups = append(b.Groups, policy.Group{Name: fmt.Sprintf("r1e%d", i), Where: fmt.Sprintf("labels.role == \"r1\" && labels.env == \"e%d\"", i)})
 	}
 	slices.SortFunc(b.Groups, func(x, y policy.Group) int { return strings.Compare(x.Name, y.Name) })
-	name := func() string { return b.Groups[s.r.IntN(len(b.Groups))].Name }
 	for i := range 6 + s.r.IntN(10) {
-		p := policy.Policy{Name: fmt.Sprintf("p%02d", i), From: []string{name()}, To: []string{name()}, Action: policy.Allow, Tier: policy.Application,
-			Order: s.r.IntN(5), Direction: policy.Both, Mode: policy.Enforce}
-		for range 1 + s.r.IntN(2) {
-			port := uint16(80 + s.r.IntN(6))
-			p.Ranges = append(p.Ranges, policy.Range{Proto: 6, Lo: port, Hi: port + uint16(s.r.IntN(3))})
-		}
-		switch s.r.IntN(12) {
-		case 0, 1, 2:
-			p.Action, p.Tier = policy.Deny, policy.Platform
-		case 3:
-			p.Action = policy.Deny
-		case 4:
-			p.Direction = policy.Ingress
-		case 5:
-			p.Same = []string{"cell"}
-		case 6:
-			p.Expires = s.now.Add(time.Duration(1+s.r.IntN(400)) * time.Hour)
-		}
-		b.Policies = append(b.Policies, p)
+		b.Policies = append(b.Policies, s.drawPolicy(b, i))
 	}
 	policy.SortPolicies(b.Policies)
 	return b
+}
+
+func (s *site) drawPolicy(b *policy.Rulebook, number int) policy.Policy {
+	name := func() string { return b.Groups[s.r.IntN(len(b.Groups))].Name }
+	p := policy.Policy{Name: fmt.Sprintf("p%02d", number), From: []string{name()}, To: []string{name()}, Action: policy.Allow, Tier: policy.Application,
+		Order: s.r.IntN(5), Direction: policy.Both, Mode: policy.Enforce}
+	for range 1 + s.r.IntN(2) {
+		port := uint16(80 + s.r.IntN(6))
+		p.Ranges = append(p.Ranges, policy.Range{Proto: 6, Lo: port, Hi: port + uint16(s.r.IntN(3))})
+	}
+	switch s.r.IntN(12) {
+	case 0, 1, 2:
+		p.Action, p.Tier = policy.Deny, policy.Platform
+	case 3:
+		p.Action = policy.Deny
+	case 4:
+		p.Direction = policy.Ingress
+	case 5:
+		p.Same = []string{"cell"}
+	case 6:
+		p.Expires = s.now.Add(time.Duration(1+s.r.IntN(400)) * time.Hour)
+	}
+	return p
+}
+
+// policies adds a policy, takes one away, or gives one other services.
+func (s *site) policies(ctx context.Context) (string, live.Step, error) {
+	b := *s.book
+	b.Policies = slices.Clone(b.Policies)
+	what := "nothing"
+	at := s.r.IntN(len(b.Policies) + 1)
+	switch {
+	case s.r.IntN(2) == 0 || at == len(b.Policies):
+		s.drawn++
+		p := s.drawPolicy(&b, 100+s.drawn)
+		what = fmt.Sprint("with ", p)
+		b.Policies = append(b.Policies, p)
+		policy.SortPolicies(b.Policies)
+	case s.r.IntN(3) > 0:
+		what = "without " + b.Policies[at].Name
+		b.Policies = slices.Delete(b.Policies, at, at+1)
+	default:
+		what = "other services for " + b.Policies[at].Name
+		b.Policies[at].Ranges = s.drawPolicy(&b, 0).Ranges
+	}
+	s.book = &b
+	st, err := s.live.Book(ctx, s.book)
+	return what, st, err
 }
 
 // change does one random thing to the site, and says what.
 func (s *site) change(ctx context.Context) (string, live.Step, error) {
 	ids := slices.Sorted(maps.Keys(s.assets))
 	id := ids[s.r.IntN(len(ids))]
-	switch n := s.r.IntN(40); {
+	switch n := s.r.IntN(50); {
 	case n == 0:
 		s.book = s.drawBook()
 		st, err := s.live.Book(ctx, s.book)
@@ -162,6 +192,8 @@ func (s *site) change(ctx context.Context) (string, live.Step, error) {
 		s.now = s.now.Add(50 * time.Hour)
 		st, err := s.live.Expire(ctx)
 		return "time passes", st, err
+	case n >= 40:
+		return s.policies(ctx)
 	case n < 5 && len(s.assets) > 5:
 		delete(s.assets, id)
 		st, err := s.live.Remove(ctx, id)
@@ -235,7 +267,7 @@ func TestChangesEqualCompileFromNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
 			s := newSite(t, 3, 20, split)
-			followed, whole, alone := 0, map[string]int{}, 0
+			followed, whole, alone, amended := 0, map[string]int{}, 0, 0
 			for i := range *howMany {
 				what, st, err := s.change(ctx)
 				if err != nil {
@@ -243,6 +275,8 @@ func TestChangesEqualCompileFromNothing(t *testing.T) {
 				}
 				if st.Whole != "" {
 					whole[st.Whole]++
+				} else if st.Amended {
+					amended++
 				} else if st.Touched > 0 {
 					followed++
 				}
@@ -260,8 +294,8 @@ func TestChangesEqualCompileFromNothing(t *testing.T) {
 				}
 				s.oracle(ctx, fmt.Sprintf("change %d, %s (%+v)", i, what, st))
 			}
-			t.Logf("%d changes followed, %d proved by themselves; whole: %v", followed, alone, whole)
-			if followed < *howMany/8 || split && alone < *howMany/8 {
+			t.Logf("%d changes followed, %d of policies, %d proved by themselves; whole: %v", followed, amended, alone, whole)
+			if followed < *howMany/8 || split && (alone < *howMany/8 || amended < *howMany/20) {
 				t.Error("hardly any change was followed: the test shows little")
 			}
 		})

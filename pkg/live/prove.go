@@ -9,6 +9,7 @@ import (
 	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/prove"
 )
@@ -52,20 +53,31 @@ func (s *Site) Prove(ctx context.Context) (Proof, error) {
 		// What is wrong without anybody having written is found by this alone.
 		return s.proveWhole(ctx, fmt.Sprintf("it was last read whole at %s", s.wholly.UTC().Format(time.RFC3339)))
 	}
-	moved, err := s.mover.Check(ctx)
+	n, err := s.proveMoved(ctx)
 	if err != nil {
 		return s.proveWhole(ctx, err.Error())
 	}
+	return Proof{Addresses: n}, nil
+}
+
+// proveMoved reads back what was touched since the last proof, and shows the addresses
+// among it by themselves. After an error nothing stands but a proof of the whole.
+func (s *Site) proveMoved(ctx context.Context) (addresses int, err error) {
+	moved, err := s.mover.Check(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s.standing.Moving(moved)
 	for i := range moved {
 		id, err := s.identity(moved[i].Addr)
-		if err == nil {
-			err = s.standing.Moved(&moved[i], id)
-		}
 		if err != nil {
-			return s.proveWhole(ctx, err.Error())
+			return 0, err
+		}
+		if err := s.standing.Moved(&moved[i], id); err != nil && s.proveBorn(&moved[i], id) != nil {
+			return 0, err
 		}
 	}
-	return Proof{Addresses: len(moved)}, nil
+	return len(moved), nil
 }
 
 // identity asks the reference evaluator what an address is to policy. Only assets
@@ -128,6 +140,9 @@ func (s *Site) proveWhole(ctx context.Context, why string) (Proof, error) {
 		}
 	}
 	s.wholly = s.o.Now()
+	if by, ok := s.mover.(driver.Amender); ok {
+		s.standing.By(by)
+	}
 	if s.mover == nil {
 		return out, nil
 	}
@@ -146,7 +161,11 @@ func (s *Site) compiled() (*compile.Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Hint(s.matrix)
+	if s.amended {
+		s.tracker.Hint(m)
+	} else {
+		m.Hint(s.matrix)
+	}
 	return m, nil
 }
 

@@ -44,7 +44,8 @@ type Site struct {
 
 	matrix   *compile.Matrix // of the last change that was made whole
 	at       time.Time       // of that
-	moved    bool            // addresses have moved since
+	moved    bool            // addresses have moved since, or policies have changed
+	amended  bool            // policies have changed since
 	tracker  *compile.Tracker
 	mover    driver.Mover
 	standing *prove.Standing
@@ -61,6 +62,9 @@ type Step struct {
 	Moved, Touched int
 	// Born counts the classes among theirs that no address had before.
 	Born int
+	// Amended is set where policies have changed, and only the entries were touched that
+	// they concern. Such a change is proved, and its live flows are settled.
+	Amended bool
 	// Whole says why the site was compiled and the device diffed as a whole; "" where
 	// only what the change concerns was looked at.
 	Whole string
@@ -96,6 +100,10 @@ func (s *Site) Close() error {
 }
 
 func (s *Site) setBook(b *policy.Rulebook) error {
+	if s.cl != nil && policy.SameGroups(s.o.Book.Groups, b.Groups) {
+		s.o.Book = b // the expressions are the groups'
+		return nil
+	}
 	cl, diags := classify.Compile(b, nil)
 	if diags.HasErrors() {
 		return fmt.Errorf("cannot compile the groups' expressions: %s", diags.All()[0].Message)
@@ -144,19 +152,21 @@ func (s *Site) Remove(ctx context.Context, id string) (Step, error) {
 
 // Book takes other groups, services and policies.
 func (s *Site) Book(ctx context.Context, b *policy.Rulebook) (Step, error) {
+	s.stand(ctx, b)
 	if err := s.setBook(b); err != nil {
 		return Step{}, err
 	}
-	return s.all(ctx, "policy has changed")
+	return s.amend(ctx, "policy has changed")
 }
 
 // Expire brings the device to what holds now that a policy has expired. The
 // permits of such a policy have ended by themselves where the device can do that.
 func (s *Site) Expire(ctx context.Context) (Step, error) {
 	now := s.o.Now()
-	for _, p := range s.matrix.Policies {
+	for _, p := range s.policies() {
 		if !p.Expires.IsZero() && !now.Before(p.Expires) {
-			return s.all(ctx, fmt.Sprintf("policy %q has expired", p.Name))
+			s.stand(ctx, s.o.Book)
+			return s.amend(ctx, fmt.Sprintf("policy %q has expired", p.Name))
 		}
 	}
 	return Step{}, nil
@@ -165,19 +175,20 @@ func (s *Site) Expire(ctx context.Context) (Step, error) {
 // move tells the device of addresses that may have come to another class.
 func (s *Site) move(ctx context.Context, addrs []netip.Addr) (Step, error) {
 	moves := make([]driver.Move, 0, len(addrs))
-	born := s.tracker.Born()
+	born, entries := s.tracker.Born(), 0
 	for _, a := range addrs {
-		to, err := s.tracker.Place(a)
+		to, n, err := s.place(ctx, a)
 		if err != nil {
 			return s.instead(ctx, err)
 		}
+		entries += n
 		moves = append(moves, driver.Move{Addr: a, To: to})
 	}
 	touched, err := s.mover.Move(ctx, moves)
 	if err != nil {
 		return s.instead(ctx, err)
 	}
-	st := Step{Touched: touched, Born: s.tracker.Born() - born}
+	st := Step{Touched: touched + entries, Born: s.tracker.Born() - born}
 	if touched > 0 {
 		st.Moved = len(moves)
 	}
@@ -252,7 +263,7 @@ func (s *Site) whole(ctx context.Context) error {
 			return err
 		}
 	}
-	s.matrix, s.rendered, s.at, s.moved = m, r.State, in.Now, false
+	s.matrix, s.rendered, s.at, s.moved, s.amended = m, r.State, in.Now, false, false
 	for i := range s.o.Points {
 		s.enforced[s.o.Points[i].Name] = true
 	}

@@ -48,6 +48,11 @@ func At(m *compile.Matrix, points []*compile.Point, s driver.Situation) func(src
 	return e.at
 }
 
+// asked reports whether the matrix says what one part may open to another.
+func (e *Expected) asked(src, dst int) bool {
+	return e.m.Asked(e.class[src], false) && e.m.Asked(e.class[dst], true)
+}
+
 // overlays partitions the addresses by what the points do whatever policy says.
 func overlays(points []*compile.Point) []packet.Addrs {
 	sets := []packet.Addrs{compile.Multicast(), v4()}

@@ -233,6 +233,9 @@ func (w *walker) sorts(tables []*driver.Table, dst bool) (out []sort, index map[
 	if len(tables) == 0 {
 		for c := range m.Classes {
 			runs := m.Classes[c].Addrs.Runs()
+			if !m.Asked(c, dst) {
+				continue
+			}
 			if runs[0].From.Is4() && w.four || !runs[len(runs)-1].From.Is4() && !w.four {
 				add(c, nil, m.Classes[c].Addrs)
 			}
@@ -245,6 +248,9 @@ func (w *walker) sorts(tables []*driver.Table, dst bool) (out []sort, index map[
 	}
 	seen := make([]int32, len(tables))
 	for _, j := range w.join(p) {
+		if !m.Asked(j.A, dst) {
+			continue
+		}
 		for i, t := range tables {
 			if dst {
 				seen[i] = t.Col[j.B]

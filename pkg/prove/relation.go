@@ -102,7 +102,7 @@ func (p *prover) tables(points []*compile.Point, rel *driver.Relation, domains [
 	for _, s := range srcs {
 		for _, d := range dsts {
 			four := s.Addrs.First().Is4()
-			if four != d.Addrs.First().Is4() {
+			if four != d.Addrs.First().Is4() || !p.m.AskedOf(four) {
 				continue
 			}
 			*pairs++
@@ -253,6 +253,9 @@ func (p *prover) try(e *Expected, rel *driver.Relation, srcs, dsts packet.Addrs)
 	i, j := partOf(rel.Src, src), partOf(rel.Dst, dst)
 	if i < 0 || j < 0 {
 		return nil
+	}
+	if a, b := p.m.ClassOf(src), p.m.ClassOf(dst); a < 0 || b < 0 || !p.m.Asked(a, false) || !p.m.Asked(b, true) {
+		return nil // the matrix says nothing of it
 	}
 	dom := domain(rel.Situation.Tracking, src.Is4())
 	if rel.Domain != nil {

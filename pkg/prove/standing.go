@@ -1,7 +1,9 @@
 package prove
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"bulkhead/pkg/compile"
@@ -22,6 +24,12 @@ type Standing struct {
 	group  map[string]int
 	meet   []packet.Bits // group -> groups that have an address in common with it
 	reason string        // why nothing can be shown of single addresses; "" if it can
+
+	moved   map[netip.Addr]*identity // addresses that have moved since
+	ids     identities
+	amended bool // policies have changed since: sides say nothing any more
+	holds   Holds
+	parts   *wideParts // see wide
 }
 
 // Identity is what an address is to policy: its groups, and its values of the
@@ -40,7 +48,7 @@ func Stand(m *compile.Matrix, points []compile.Point, d *driver.Decoded) (*Stand
 			return nil, out
 		}
 	}
-	s := &Standing{m: m, group: map[string]int{}, meet: make([]packet.Bits, len(m.Groups))}
+	s := &Standing{m: m, moved: map[netip.Addr]*identity{}, ids: identities{byKey: map[string]*identity{}}, group: map[string]int{}, meet: make([]packet.Bits, len(m.Groups))}
 	for i := range m.Groups {
 		s.group[m.Groups[i].Name] = i
 		s.meet[i] = packet.NewBits(len(m.Groups))
@@ -85,35 +93,62 @@ func (s *Standing) Moved(mv *driver.Moved, id Identity) error {
 	if s.reason != "" {
 		return fmt.Errorf("cannot prove %s by itself: %s", a, s.reason)
 	}
+	groups, values, err := s.numbers(id)
+	if err == nil {
+		// Where policies have changed since, the tables' sides say nothing any more.
+		if err = s.likeAnother(mv, groups, values); err != nil && !s.amended {
+			err = s.byTables(mv, groups, values)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cannot prove %s by itself: %w", a, err)
+	}
+	s.note(a, groups, values)
+	s.meets(groups)
+	return nil
+}
+
+// numbers gives an identity by the numbers of the matrix.
+func (s *Standing) numbers(id Identity) (groups []int, values packet.Bits, err error) {
 	values, ok := s.m.ValueBits(id.Labels)
 	if !ok {
-		return fmt.Errorf("cannot prove %s by itself: it carries a value of a compared label that no class has", a)
+		return nil, nil, errors.New("it carries a value of a compared label that no class has")
 	}
-	groups := make([]int, 0, len(id.Groups))
+	groups = make([]int, 0, len(id.Groups))
 	for _, name := range id.Groups {
 		g, ok := s.group[name]
 		if !ok {
-			return fmt.Errorf("cannot prove %s by itself: group %q is not known", a, name)
+			return nil, nil, fmt.Errorf("group %q is not known", name)
 		}
 		groups = append(groups, g)
 	}
 	slices.Sort(groups)
+	return groups, values, nil
+}
+
+// meets notes that some groups have an address in common.
+func (s *Standing) meets(groups []int) {
+	for _, g := range groups {
+		for _, h := range groups {
+			s.meet[g].Set(h)
+		}
+	}
+}
+
+// byTables shows that each table sees of an address what stands, by the policies that
+// name it, for what the table must know.
+func (s *Standing) byTables(mv *driver.Moved, groups []int, values packet.Bits) error {
 	egress, ingress := false, false
 	for _, g := range groups {
 		egress = egress || s.m.Groups[g].Isolate.Egress()
 		ingress = ingress || s.m.Groups[g].Isolate.Ingress()
 	}
 	if err := s.meeting(groups); err != nil {
-		return fmt.Errorf("cannot prove %s by itself: %w", a, err)
+		return err
 	}
 	for _, side := range s.sides {
 		if err := side.moved(mv, groups, values, egress, ingress); err != nil {
-			return fmt.Errorf("cannot prove %s by itself: %w", a, err)
-		}
-	}
-	for _, g := range groups {
-		for _, h := range groups {
-			s.meet[g].Set(h)
+			return err
 		}
 	}
 	return nil

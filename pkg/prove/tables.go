@@ -273,6 +273,9 @@ func (w *walker) identity(st *stage, col bool) *numbering {
 	for c := range w.s.m.Classes {
 		addrs := w.s.m.Classes[c].Addrs
 		runs := addrs.Runs()
+		if !w.s.m.Asked(c, col) {
+			continue
+		}
 		if w.four && !runs[0].From.Is4() || !w.four && runs[len(runs)-1].From.Is4() {
 			continue
 		}
@@ -401,6 +404,9 @@ func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool, see
 	}
 	n := &numbering{four: w.four, see: see, words: words}
 	for _, j := range w.join(p) {
+		if !w.s.m.Asked(j.A, col) {
+			continue
+		}
 		v := int(seen[j.B])
 		for len(n.of) <= v {
 			n.of, n.rep = append(n.of, -1), append(n.rep, packet.Addrs{})

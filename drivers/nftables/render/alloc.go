@@ -48,6 +48,21 @@ func recoverIDs(t *ruleset.Table) *alloc {
 	a.table = t
 	a.readShape(t)
 	a.readClasses(t)
+	a.readEntries(t)
+	return a
+}
+
+// recoverEntries is recoverIDs without what the table knows of addresses.
+func recoverEntries(t *ruleset.Table) *alloc {
+	a := recoverIDs(nil)
+	a.table = t
+	a.readShape(t)
+	a.readEntries(t)
+	return a
+}
+
+// readEntries reads what pairs of classes lead to, and which ids that takes.
+func (a *alloc) readEntries(t *ruleset.Table) {
 	a.readRulesets(t)
 	a.readPartials(t)
 	for _, name := range []string{setPermit, setPermitTimed, setDeny} {
@@ -68,7 +83,6 @@ func recoverIDs(t *ruleset.Table) *alloc {
 			a.next[k] = max(a.next[k], word(e.Data))
 		}
 	}
-	return a
 }
 
 // readShape reads how words are made up and what each space looks up of them.

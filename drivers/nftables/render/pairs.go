@@ -87,20 +87,37 @@ func (s *matrixSets) writeServices(list []listed, ids []uint32) {
 		if !list[n].named(n) {
 			continue
 		}
-		c := list[n].content
-		for _, e := range c.svc {
-			svc = append(svc, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)})
-		}
-		for _, e := range c.svcRange {
-			svcr = append(svcr, ruleset.Element{Key: join(big32(id), e.key), KeyEnd: join(big32(id), e.end), Data: native(e.verdict)})
-		}
-		for _, e := range c.proto {
-			proto = append(proto, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)})
-		}
-		if c.rest != undecided {
-			rest = append(rest, ruleset.Element{Key: native(id), Data: native(c.rest)})
+		for _, e := range list[n].content.elements(id) {
+			switch e.set {
+			case setSvc:
+				svc = append(svc, e.el)
+			case setSvcRange:
+				svcr = append(svcr, e.el)
+			case setProto:
+				proto = append(proto, e.el)
+			default:
+				rest = append(rest, e.el)
+			}
 		}
 	}
 	s.sets = append(s.sets, hashSet(setSvc, kindService, 0, svc),
 		intervalSet(setSvcRange, kindService, svcr), hashSet(setProto, kindProto, 0, proto), hashSet(setRest, kindMarkMap, 0, rest))
+}
+
+// elements writes the contents of a ruleset.
+func (c *content) elements(id uint32) []inSet {
+	out := make([]inSet, 0, len(c.svc)+len(c.svcRange)+len(c.proto)+1)
+	for _, e := range c.svc {
+		out = append(out, inSet{setSvc, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)}})
+	}
+	for _, e := range c.svcRange {
+		out = append(out, inSet{setSvcRange, ruleset.Element{Key: join(big32(id), e.key), KeyEnd: join(big32(id), e.end), Data: native(e.verdict)}})
+	}
+	for _, e := range c.proto {
+		out = append(out, inSet{setProto, ruleset.Element{Key: join(native(id), e.key), Data: native(e.verdict)}})
+	}
+	if c.rest != undecided {
+		out = append(out, inSet{setRest, ruleset.Element{Key: native(id), Data: native(c.rest)}})
+	}
+	return out
 }

@@ -273,3 +273,8 @@ func Services(w *policy.World) [][2]uint16 {
 	slices.SortFunc(out, func(a, b [2]uint16) int { return slices.Compare(a[:], b[:]) })
 	return out
 }
+
+// Policy draws one more policy for a world, with a number that makes its name.
+func Policy(t *rapid.T, opts Options, w *policy.World, number int) policy.Policy {
+	return drawPolicy(t, opts.orDefault(), w, number)
+}

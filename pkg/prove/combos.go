@@ -19,9 +19,11 @@ type combos struct {
 	// its isolation; labels numbers them.
 	ownSteps []step
 	alone    map[string]int32
-	// found are the combinations, without two alike.
-	found []combo
-	work  int
+	// found are the combinations, without two alike: all of them if complete is set.
+	found    []combo
+	complete bool
+	work     int
+	err      error // why they cannot be found
 }
 
 // node is one more word of a table on what another node says.
@@ -82,7 +84,7 @@ func (s *survey) prepare() error {
 	}
 	for i := range s.lookups {
 		x := step{at: 1 + len(s.w.s.list) + i, device: true, number: i, rows: map[int32][]hit{}}
-		for key, o := range s.lookups[i].t.Entries {
+		for key, o := range s.lookups[i][0].Entries {
 			if o != 0 {
 				x.rows[key[0]] = append(x.rows[key[0]], hit{key[1], o})
 			}
@@ -257,15 +259,16 @@ func (r *row) to(src int32) {
 
 // enumerate finds the combinations that occur.
 func (s *survey) enumerate() error {
-	if s.found != nil {
-		return nil
+	if s.complete || s.err != nil {
+		return s.err
 	}
 	known := map[combo]bool{}
 	r := s.newRow()
 	for _, src := range s.sources() {
 		r.to(src)
 		if s.work += len(r.live); s.work > maxWork {
-			return errTooMuch
+			s.found, s.err = nil, errTooMuch
+			return s.err
 		}
 		key := profileKey(s.ownLabels(src))
 		own, ok := s.alone[key]
@@ -280,6 +283,7 @@ func (s *survey) enumerate() error {
 			}
 		}
 	}
+	s.complete = true
 	return nil
 }
 

@@ -2,14 +2,16 @@ package prove
 
 import (
 	"errors"
+	"slices"
 
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 )
 
 // pairwise holds what a device does with some services between two parts against
-// policy, pair by pair, where the tables could not be held against each other. decided
-// is not set if that cannot be done, and err says why.
+// policy, pair by pair, where the tables could not be held against each other. It
+// returns a packet that fares otherwise, or nil if there is none; an error says that
+// neither was shown.
 func (p *prover) pairwise(e *Expected, rel *driver.Relation, s, d packet.Joint, cases []driver.Case, svc packet.Services, pairs *int) (c *Counterexample, err error) {
 	if len(p.sides) == 0 {
 		return nil, errNoHint
@@ -28,7 +30,12 @@ func (p *prover) pairwise(e *Expected, rel *driver.Relation, s, d packet.Joint, 
 		return nil, err
 	case !found:
 		policy.used = true
-		w.cache.surveyed = append(w.cache.surveyed, all)
+		if all.lone { // an address that comes to be seen so would have the other for its peer
+			p.uniformly = true
+		}
+		if !slices.Contains(w.cache.surveyed, all) {
+			w.cache.surveyed = append(w.cache.surveyed, all)
+		}
 		for _, c := range cases {
 			if c.Next != nil {
 				p.show(c.Next, e.s.Expired, c.Services.Intersect(svc), *pairs-before)
@@ -81,6 +88,7 @@ func (s *survey) differ(cases []driver.Case, svc packet.Services) (src, dst int3
 		if src, dst, ok := s.where(c); ok { // an address to itself is no packet
 			return src, dst, true, nil
 		}
+		s.lone = true
 	}
 	return 0, 0, false, nil
 }

@@ -19,7 +19,8 @@ type prover struct {
 	proved map[provedKey]*shown
 	before []*policySide // of the proof before, with the same matrix
 	gaps   []driver.Finding
-	// uniformly is set if something was shown of all pairs of classes and not of tables.
+	// uniformly is set if something was shown that need not hold for an address which comes
+	// to another class.
 	uniformly bool
 }
 

@@ -261,20 +261,23 @@ func (p *policySide) surveyed(sv *survey, dst bool, mv *driver.Moved, groups []i
 		}
 		seen = append(seen, n)
 	}
-	for i := range sv.lookups {
-		t := sv.lookups[i].t
-		see := t.SeeSrc
-		if dst {
-			see = t.SeeDst
+	for _, l := range sv.lookups {
+		first := int32(-1)
+		for _, t := range l { // they hold the same, but may have words from other maps
+			see := t.SeeSrc
+			if dst {
+				see = t.SeeDst
+			}
+			if see == nil || !mv.SeenBy(t.Words) {
+				return fmt.Errorf("it is not known what a table sees of an address")
+			}
+			v, ok := see(mv.Word)
+			if !ok || first >= 0 && v != first {
+				return fmt.Errorf("a table sees of it what it saw of no address before")
+			}
+			first = v
 		}
-		if see == nil || !mv.SeenBy(t.Words) {
-			return fmt.Errorf("it is not known what a table sees of an address")
-		}
-		v, ok := see(mv.Word)
-		if !ok {
-			return fmt.Errorf("a table sees of it what it saw of no address before")
-		}
-		seen = append(seen, v)
+		seen = append(seen, first)
 	}
 	if _, ok := sv.ends[sideOfEnd(dst)].index[profileKey(seen)]; !ok {
 		return fmt.Errorf("no class of its family is seen like that by all tables")

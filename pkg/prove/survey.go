@@ -3,6 +3,7 @@ package prove
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -28,12 +29,16 @@ type survey struct {
 	of      map[*driver.Table]int // -> lookups
 	ends    [2]profiles           // of sources, of destinations
 	steps   []step
+	// lone is set if something was otherwise than it must of an address to itself alone,
+	// which no packet goes.
+	lone bool
 	combos
 }
 
 // lookup stands for the tables of a device that find the same for every pair, whatever
-// follows from it.
-type lookup struct{ t *driver.Table } // one of them
+// follows from it: one of all that share what they hold, for a device may have the same
+// tables in many situations.
+type lookup []*driver.Table
 
 // profiles are the addresses at one end, those together that no table tells apart.
 type profiles struct {
@@ -62,7 +67,7 @@ var (
 func (w *walker) newSurvey(tables []*driver.Table, within [2]packet.Addrs) (*survey, error) {
 	s := &survey{w: w, four: w.four, of: map[*driver.Table]int{}}
 	for _, t := range tables {
-		if len(s.lookups) > 0 && (t.Src != s.lookups[0].t.Src || t.Dst != s.lookups[0].t.Dst) {
+		if len(s.lookups) > 0 && (!sameParts(t.Src, s.lookups[0][0].Src) || !sameParts(t.Dst, s.lookups[0][0].Dst)) {
 			return nil, errPartitions
 		}
 		if !s.has(t) {
@@ -73,7 +78,8 @@ func (w *walker) newSurvey(tables []*driver.Table, within [2]packet.Addrs) (*sur
 	for side := range s.ends {
 		s.profile(side == 1, within[side])
 	}
-	return s, s.prepare()
+	s.err = s.prepare()
+	return s, nil
 }
 
 // surveyOf gives a survey of all addresses by some tables, one that was made before if
@@ -131,30 +137,30 @@ func (s *survey) has(t *driver.Table) bool {
 	if _, ok := s.of[t]; ok {
 		return true
 	}
-	for i := range s.lookups {
-		if o := s.lookups[i].t; t.Src == o.Src && t.Dst == o.Dst && sameLookup(t, o) {
-			s.of[t] = i
+	for i, l := range s.lookups {
+		for _, o := range l {
+			if o.Src == t.Src && o.Dst == t.Dst && &o.Row[0] == &t.Row[0] && &o.Col[0] == &t.Col[0] && sameEntries(o, t) {
+				s.of[t] = i
+				return true
+			}
+		}
+	}
+	for i, l := range s.lookups {
+		if o := l[0]; slices.Equal(o.Row, t.Row) && slices.Equal(o.Col, t.Col) && sameEntries(o, t) && sameParts(o.Src, t.Src) && sameParts(o.Dst, t.Dst) {
+			s.of[t], s.lookups[i] = i, append(l, t)
 			return true
 		}
 	}
 	return false
 }
 
-// sameLookup reports whether two tables find the same for every pair. It may take
-// equal ones for different, which costs time and nothing else.
-func sameLookup(a, b *driver.Table) bool {
-	if &a.Row[0] != &b.Row[0] || &a.Col[0] != &b.Col[0] || len(a.Entries) != len(b.Entries) {
-		return false
-	}
-	if reflect.ValueOf(a.Entries).Pointer() == reflect.ValueOf(b.Entries).Pointer() {
-		return true
-	}
-	for key, o := range a.Entries {
-		if p, ok := b.Entries[key]; !ok || p != o {
-			return false
-		}
-	}
-	return true
+func sameEntries(a, b *driver.Table) bool {
+	return reflect.ValueOf(a.Entries).Pointer() == reflect.ValueOf(b.Entries).Pointer() || maps.Equal(a.Entries, b.Entries)
+}
+
+// sameParts reports whether two partitions number the same sets alike.
+func sameParts(a, b *driver.Parts) bool {
+	return a == b || slices.EqualFunc(a.Addrs, b.Addrs, packet.Addrs.Equal)
 }
 
 // profile sorts the addresses of an end.
@@ -201,9 +207,9 @@ func sideOfEnd(dst bool) int {
 // joints meets the classes of policy with what the device tells apart.
 func (s *survey) joints(dst bool) []packet.Joint {
 	if len(s.lookups) > 0 {
-		p := s.lookups[0].t.Src
+		p := s.lookups[0][0].Src
 		if dst {
-			p = s.lookups[0].t.Dst
+			p = s.lookups[0][0].Dst
 		}
 		return s.w.join(p)
 	}
@@ -226,7 +232,7 @@ func (s *survey) see(dst bool, j packet.Joint) []int32 {
 		seen = append(seen, s.w.wants(&s.w.s.list[k], j.A, dst))
 	}
 	for i := range s.lookups {
-		t := s.lookups[i].t
+		t := s.lookups[i][0]
 		if dst {
 			seen = append(seen, t.Col[j.B])
 		} else {

@@ -218,7 +218,7 @@ func (m *mover) note(st *step) {
 	if st.add {
 		m.count(st.set, 1)
 	}
-	m.judge.moved[st.addr] = hostAt{st.new, st.set, st.add}
+	m.judge.move(st.addr, hostAt{st.new, st.set, st.add})
 	if !m.held[st.addr] {
 		if len(m.held) == 0 {
 			m.count(setHold, 2)

@@ -85,12 +85,14 @@ func (j *judge) element(set string, e *ruleset.Element) {
 	if len(e.Data) == 4 {
 		value = binary.NativeEndian.Uint32(e.Data)
 	}
-	switch set {
-	case "net4", "net6":
+	if render.IsNetSet(set) {
 		a, ok := netip.AddrFromSlice(e.Key)
 		if ok && e.Flags&ruleset.ElemIntervalEnd == 0 {
 			j.nets[famIndex(a)] = append(j.nets[famIndex(a)], netRun{a, value})
 		}
+		return
+	}
+	switch set {
 	case "keep":
 		j.keep[binary.NativeEndian.Uint32(e.Key)] = value
 	case "svc":

@@ -18,7 +18,7 @@ func dayRows(s size) []harness.Row {
 	const name = plain
 	return []harness.Row{{
 		Name: "day", Title: "Estate: memory of a day of changes",
-		From: "A change each second for a day, made one after the other without a pause: some hosts take the roles of others, so that all their classes are born in the first tenth, settled every ten minutes and proved each hour. What the heap holds after the collector ran, what the kernel's table holds and what is open, after the first tenth of them and after all.",
+		From: "A change every four seconds for a day, made one after the other without a pause: some hosts take the roles of others, so that all their classes are born in the first tenth, settled every ten minutes and proved each hour. What the heap holds after the collector ran, what the kernel's table holds and what is open, after the first tenth of them and after all.",
 		Variants: []harness.Variant{{Name: name, Run: func(ctx context.Context, r *harness.Recorder) error {
 			return aDay(ctx, r, s.estate(estate.Options{}), s.day)
 		}}},
@@ -83,12 +83,12 @@ func aDay(ctx context.Context, r *harness.Recorder, e *estate.Estate, n int) err
 		if st.Whole != "" {
 			whole++
 		}
-		if i%600 == 599 || i == n-1 || i == n/10-1 {
+		if i%150 == 149 || i == n-1 || i == n/10-1 {
 			if err := s.Settle(ctx); err != nil {
 				return err
 			}
 		}
-		if i%3600 == 3599 || i == n-1 || i == n/10-1 {
+		if i%900 == 899 || i == n-1 || i == n/10-1 {
 			if _, err := s.Prove(ctx); err != nil {
 				return err
 			}

@@ -16,14 +16,14 @@ type size struct {
 	packets packetSize
 	moves   int // changes of single assets
 	proofs  int // of those, each by itself
-	day     int // changes of a day
+	day     int // changes in a row, for what they leave behind
 }
 
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}, 500, 400, 24 * 60 * 60 / 4}
+		}, 500, 400, 4000}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{

@@ -17,8 +17,8 @@ import (
 func dayRows(s size) []harness.Row {
 	const name = plain
 	return []harness.Row{{
-		Name: "day", Title: "Estate: memory of a day of changes",
-		From: "A change every four seconds for a day, made one after the other without a pause: some hosts take the roles of others, so that all their classes are born in the first tenth, settled every ten minutes and proved each hour. What the heap holds after the collector ran, what the kernel's table holds and what is open, after the first tenth of them and after all.",
+		Name: "day", Title: "Estate: memory of thousands of changes",
+		From: "As many changes as a measurement has time for on a busy machine, made one after the other without a pause: some hosts take the roles of others, so that all their classes are born in the first tenth, settled and proved now and then. What the heap holds after the collector ran, what the kernel's table holds and what is open, after the first tenth of them and after all.",
 		Variants: []harness.Variant{{Name: name, Run: func(ctx context.Context, r *harness.Recorder) error {
 			return aDay(ctx, r, s.estate(estate.Options{}), s.day)
 		}}},

@@ -18,13 +18,14 @@ type size struct {
 	proofs  int // of those, each by itself
 	// policies is how many policies are added, and removed again.
 	policies int
+	day     int // changes in a row, for what they leave behind
 }
 
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}, 500, 400, 20}
+		}, 500, 400, 20, 4000}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{
@@ -37,10 +38,11 @@ func sizeOf(small bool) size {
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
 		moves:   15,
 		proofs:  3, policies: 2,
+		day:     240,
 	}
 }
 
 // rows are the lines of the table, in its order.
 func rows(s size) []harness.Row {
-	return slices.Concat(estateRows(s), liveRows(s), loadRows(s), packetRows(s), driftRows(s))
+	return slices.Concat(estateRows(s), liveRows(s), dayRows(s), loadRows(s), packetRows(s), driftRows(s))
 }

@@ -85,12 +85,14 @@ func (j *judge) element(set string, e *ruleset.Element) {
 	if len(e.Data) == 4 {
 		value = binary.NativeEndian.Uint32(e.Data)
 	}
-	switch set {
-	case "net4", "net6":
+	if render.IsNetSet(set) {
 		a, ok := netip.AddrFromSlice(e.Key)
 		if ok && e.Flags&ruleset.ElemIntervalEnd == 0 {
 			j.nets[famIndex(a)] = append(j.nets[famIndex(a)], netRun{a, value})
 		}
+		return
+	}
+	switch set {
 	case "keep":
 		j.keep[binary.NativeEndian.Uint32(e.Key)] = value
 	case "svc":
@@ -160,11 +162,26 @@ type hostAt struct {
 	there bool
 }
 
+// move notes the element that an address has from now on. Of one that has what it had
+// when the table was read, nothing is kept: addresses come and go every day.
+func (j *judge) move(a netip.Addr, at hostAt) {
+	if j.listed(a) == at || !at.there && !j.listed(a).there {
+		delete(j.moved, a)
+		return
+	}
+	j.moved[a] = at
+}
+
 // host finds the element of a single address.
 func (j *judge) host(a netip.Addr) hostAt {
 	if at, ok := j.moved[a]; ok {
 		return at
 	}
+	return j.listed(a)
+}
+
+// listed is the element that an address had when the table was read.
+func (j *judge) listed(a netip.Addr) hostAt {
 	key := a.AsSlice()
 	for _, h := range j.hosts {
 		i, ok := slices.BinarySearchFunc(h.elems, key, func(e ruleset.Element, key []byte) int { return bytes.Compare(e.Key, key) })

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +30,7 @@ type mover struct {
 
 	judge  *judge      // the table as it is, for live flows and for what is there
 	hosts  [2][]string // the maps of single addresses: of IPv4, of IPv6
+	nets   [2][]string // those of runs of addresses
 	sizes  map[string]uint32
 	counts map[string]kernel.Count // of every set, as it has to be
 	loose  map[string]bool         // sets whose elements come or go by themselves
@@ -72,6 +74,7 @@ func (d *Driver) Mover(ctx context.Context, now, rendered driver.State) (driver.
 	m := &mover{d: d, c: c, table: t.Name, words: r.words, own: r.Own, gen: n.Ruleset.Generation, judge: newJudge(t), base: n, ledger: render.NewLedger(t, r.words),
 		sizes: map[string]uint32{}, loose: map[string]bool{}, held: map[netip.Addr]bool{}}
 	m.hosts = [2][]string{render.HostSets(t, true), render.HostSets(t, false)}
+	m.nets = [2][]string{render.NetSets(t, true), render.NetSets(t, false)}
 	m.judge.read()
 	m.judge.moved = map[netip.Addr]hostAt{}
 	for i := range t.Sets {
@@ -223,7 +226,7 @@ func (m *mover) note(st *step) {
 	if st.add {
 		m.count(st.set, 1)
 	}
-	m.judge.moved[st.addr] = hostAt{st.new, st.set, st.add}
+	m.judge.move(st.addr, hostAt{st.new, st.set, st.add})
 	if !m.held[st.addr] {
 		if len(m.held) == 0 && !m.heldAll {
 			m.count(setHold, 2)
@@ -350,7 +353,7 @@ func (m *mover) Check(ctx context.Context) ([]driver.Moved, error) {
 // the interval that holds it.
 func (m *mover) readBack(ctx context.Context, a netip.Addr) (driver.Moved, error) {
 	out := driver.Moved{Addr: a}
-	for _, set := range append([]string{render.NetSet(a.Is4())}, m.hosts[famIndex(a)]...) {
+	for _, set := range slices.Concat(m.nets[famIndex(a)], m.hosts[famIndex(a)]) {
 		if _, ok := m.counts[set]; !ok {
 			continue
 		}
@@ -362,7 +365,7 @@ func (m *mover) readBack(ctx context.Context, a netip.Addr) (driver.Moved, error
 		if !got[0].Found || len(got[0].Element.Data) != 4 {
 			continue
 		}
-		if out.By != "" && out.By != render.NetSet(a.Is4()) {
+		if out.By != "" && !render.IsNetSet(out.By) {
 			return out, fmt.Errorf("%w: %s is in the maps %q and %q", driver.ErrMoved, a, out.By, set)
 		}
 		out.By, out.Word = set, binary.NativeEndian.Uint32(got[0].Element.Data)

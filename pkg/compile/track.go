@@ -26,6 +26,7 @@ type Tracker struct {
 
 	assets  []trackedAsset
 	byID    map[string]int32
+	free    []int32                // places in assets of those that were removed
 	hosts   map[netip.Addr][]int32 // the assets that hold it as a single address
 	wide    *packet.Places         // prefixes of assets
 	widely  [][]int32              // cell of wide -> assets
@@ -264,9 +265,13 @@ func (t *Tracker) Set(a *inventory.Asset, where []string) ([]netip.Addr, error) 
 	}
 	n, known := t.byID[a.ID]
 	if !known {
-		n = int32(len(t.assets))
+		if last := len(t.free) - 1; last >= 0 {
+			n, t.free = t.free[last], t.free[:last]
+		} else {
+			n = int32(len(t.assets))
+			t.assets = append(t.assets, trackedAsset{})
+		}
 		t.byID[a.ID] = n
-		t.assets = append(t.assets, trackedAsset{})
 	}
 	touched, err := t.take(n)
 	if err != nil {
@@ -291,6 +296,7 @@ func (t *Tracker) Remove(id string) ([]netip.Addr, error) {
 		return nil, err
 	}
 	delete(t.byID, id)
+	t.free = append(t.free, n)
 	return sortedAddrs(touched), nil
 }
 

@@ -57,6 +57,23 @@ func newSite(t *testing.T, seed uint64, hosts int, split bool) *site {
 		s.next++
 		s.assets[a.ID] = a
 	}
+	s.open(split)
+	return s
+}
+
+// openSite is newSite of given hosts.
+func openSite(t *testing.T, seed uint64, hosts []inventory.Asset, split bool) *site {
+	ownNamespace(t)
+	s := &site{t: t, r: rand.New(rand.NewPCG(seed, 7)), assets: map[string]inventory.Asset{}, now: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	for _, a := range hosts {
+		s.assets[a.ID] = a
+	}
+	s.open(split)
+	return s
+}
+
+func (s *site) open(split bool) {
+	s.t.Helper()
 	s.book = s.drawBook()
 	o := nftables.Options{Site: "live"}
 	if split { // as a large site: class spaces, and no list of pairs
@@ -64,11 +81,10 @@ func newSite(t *testing.T, seed uint64, hosts int, split bool) *site {
 	}
 	l, err := live.Open(context.Background(), live.Options{Name: "live", Book: s.book, Points: gateway, Driver: nftables.New(o), Now: func() time.Time { return s.now }}, s.list(), nil)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	s.live = l
-	t.Cleanup(func() { l.Close() })
-	return s
+	s.t.Cleanup(func() { l.Close() })
 }
 
 func (s *site) list() []inventory.Asset {

@@ -188,7 +188,7 @@ func (w *walker) defaults(d due) error {
 			}
 		}
 	}
-	w.cache.defaults = append(w.cache.defaults, asDefault{w.four, tables, srcKeys, dstKeys})
+	w.trail.sorts = append(w.trail.sorts, asDefault{w.four, tables, srcKeys, dstKeys})
 	return nil
 }
 

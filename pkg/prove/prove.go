@@ -159,10 +159,6 @@ func domain(t driver.Tracking, four bool) packet.Services {
 	return all
 }
 
-// maxFlat bounds the pairs that are looked at one by one where tables were no help: a
-// second or so for each situation.
-const maxFlat = 1 << 18
-
 // compare finds the first difference in one situation; nil if there is none.
 func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *int) *Counterexample {
 	m := p.m
@@ -174,21 +170,7 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 		}
 	}
 	if rel.Rest != nil {
-		gaps := len(p.gaps)
-		if c := p.tables(points, rel, domains, pairs); c != nil || len(p.gaps) == gaps {
-			return c
-		}
-		// The tables could not be held against the policies table by table: a device may
-		// leave one out for some addresses, because all that follows comes to the same.
-		// What passes between each two says for certain, where it is not too much.
-		if len(m.Classes) > maxFlat>>8 {
-			return nil
-		}
-		flat := rel.Flat()
-		if len(flat.Src)*len(flat.Dst) > maxFlat {
-			return nil
-		}
-		p.gaps, p.uniformly, rel = p.gaps[:gaps], true, &flat
+		return p.tables(points, rel, domains, pairs)
 	}
 	e := NewExpected(m, points, rel.Situation)
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)

@@ -19,7 +19,8 @@ type prover struct {
 	proved map[provedKey]*shown
 	before []*policySide // of the proof before, with the same matrix
 	gaps   []driver.Finding
-	// uniformly is set if something was shown of all pairs of classes and not of tables.
+	// uniformly is set if something was shown that need not hold for an address which comes
+	// to another class.
 	uniformly bool
 }
 
@@ -177,6 +178,7 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 		err := w.judge(cases, open)
 		if err == nil {
 			side.used = true
+			w.commit()
 			for _, c := range cases {
 				if c.Next != nil {
 					p.show(c.Next, e.s.Expired, c.Services.Intersect(open), *pairs-before)
@@ -189,11 +191,17 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 			first = err
 		}
 	}
-	if first == nil {
-		first = errors.New("which policies are in which table is not known")
+	if len(p.sides) == 0 {
+		first = errNoHint
 		if len(p.errs) > 0 {
 			first = p.errs[0]
 		}
+		p.gap(rel, first.Error())
+		return nil
+	}
+	c, err := p.pairwise(e, rel, s, d, cases, open, pairs)
+	if err == nil {
+		return c
 	}
 	var m *mismatch
 	if errors.As(first, &m) {
@@ -201,9 +209,9 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 		if src.IsEmpty() || dst.IsEmpty() {
 			src, dst = s.Addrs, d.Addrs
 		}
-		return p.search(e, rel, src, dst, first.Error())
+		return p.search(e, rel, src, dst, first.Error()+"; "+err.Error())
 	}
-	p.gap(rel, first.Error())
+	p.gap(rel, first.Error()+"; "+err.Error())
 	return nil
 }
 

@@ -66,6 +66,22 @@ func special(p *policy.Policy) bool {
 	return p.Action == policy.Pass || p.Mode == policy.Observe || !p.Expires.IsZero()
 }
 
+// undivided reports whether some pairs of a matrix cannot be judged by some policies at
+// a time: a special policy may name them, or several machines claim an address.
+func undivided(m *compile.Matrix) bool {
+	for i := range m.Policies {
+		if special(&m.Policies[i]) {
+			return true
+		}
+	}
+	for c := range m.Classes {
+		if m.Contested(c) {
+			return true
+		}
+	}
+	return false
+}
+
 // stagesOf works the policy side out for a hint, or says why the hint is none.
 func stagesOf(m *compile.Matrix, hint *compile.Layout) (*stages, error) {
 	s := &stages{m: m, single: hint.Single, contents: map[string]compile.Cell{}, cuts: map[cut][]split{}}
@@ -103,6 +119,11 @@ func stagesOf(m *compile.Matrix, hint *compile.Layout) (*stages, error) {
 	if s.single {
 		return s, nil
 	}
+	if (len(s.list) == 0 || !s.list[0].whole) && undivided(m) {
+		// No table of the device decides these pairs: what it does with them is held
+		// against policy all the same.
+		s.list = append([]stage{{whole: true}}, s.list...)
+	}
 	if err := s.complete(group, members); err != nil {
 		return nil, err
 	}
@@ -124,10 +145,7 @@ func (s *stages) complete(group map[string]int, members []packet.Bits) error {
 	for i := range s.m.Policies {
 		p := &s.m.Policies[i]
 		if special(p) {
-			if !s.list[0].whole {
-				return s.unlessEmpty(p, group, empty)
-			}
-			continue
+			continue // judged whole, see undivided
 		}
 		for _, f := range p.From {
 			for _, t := range p.To {
@@ -138,20 +156,6 @@ func (s *stages) complete(group map[string]int, members []packet.Bits) error {
 				}
 			}
 		}
-	}
-	return nil
-}
-
-// unlessEmpty refuses a special policy that no table holds and that names somebody.
-func (s *stages) unlessEmpty(p *policy.Policy, group map[string]int, empty []bool) error {
-	names := func(list []string) bool {
-		return slices.ContainsFunc(list, func(g string) bool {
-			n, ok := group[g]
-			return ok && !empty[n]
-		})
-	}
-	if names(p.From) && names(p.To) {
-		return fmt.Errorf("no table holds policy %q", p.Name)
 	}
 	return nil
 }

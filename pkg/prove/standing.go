@@ -241,7 +241,7 @@ func (p *policySide) moved(mv *driver.Moved, groups []int, values packet.Bits, e
 	row, col := p.m.Profile(groups, values)
 	checked := 0
 	for key, n := range p.cache.keys {
-		if n.four != four {
+		if n.four != four || !n.shown {
 			continue
 		}
 		want, ok := p.wants(key.st, key.col, groups, values, row, col)
@@ -260,9 +260,6 @@ func (p *policySide) moved(mv *driver.Moved, groups []int, values packet.Bits, e
 		}
 		checked++
 	}
-	if checked == 0 {
-		return fmt.Errorf("no table of its family was looked at")
-	}
 	for _, e := range p.cache.ends {
 		if e.four != four {
 			continue
@@ -271,7 +268,56 @@ func (p *policySide) moved(mv *driver.Moved, groups []int, values packet.Bits, e
 			return fmt.Errorf("no class of its family is named by the same policies of a table")
 		}
 	}
+	for _, sv := range p.cache.surveyed {
+		if sv.four != four {
+			continue
+		}
+		checked++
+		for _, dst := range []bool{false, true} {
+			if err := p.surveyed(sv, dst, mv, groups, values, isolated(egress, ingress, dst), row, col); err != nil {
+				return err
+			}
+		}
+	}
+	if checked == 0 {
+		return fmt.Errorf("no table of its family was looked at")
+	}
 	return p.cache.defaultsHold(mv, egress, ingress)
+}
+
+// surveyed checks that an address fares at one end like others of which a survey looked
+// at every pair.
+func (p *policySide) surveyed(sv *survey, dst bool, mv *driver.Moved, groups []int, values packet.Bits, isolated int32, row, col int) error {
+	seen := []int32{isolated}
+	for k := range p.list {
+		n, ok := p.wants(&p.list[k], dst, groups, values, row, col)
+		if !ok {
+			return fmt.Errorf("no class is named by the same policies of a table")
+		}
+		seen = append(seen, n)
+	}
+	for _, l := range sv.lookups {
+		first := int32(-1)
+		for _, t := range l { // they hold the same, but may have words from other maps
+			see := t.SeeSrc
+			if dst {
+				see = t.SeeDst
+			}
+			if see == nil || !mv.SeenBy(t.Words) {
+				return fmt.Errorf("it is not known what a table sees of an address")
+			}
+			v, ok := see(mv.Word)
+			if !ok || first >= 0 && v != first {
+				return fmt.Errorf("a table sees of it what it saw of no address before")
+			}
+			first = v
+		}
+		seen = append(seen, first)
+	}
+	if _, ok := sv.ends[sideOfEnd(dst)].index[profileKey(seen)]; !ok {
+		return fmt.Errorf("no class of its family is seen like that by all tables")
+	}
+	return nil
 }
 
 // wants is the number of what a table must know of addresses in some groups; row and

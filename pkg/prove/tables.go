@@ -41,6 +41,23 @@ type walker struct {
 	cache *cache
 	four  bool // the family
 	pairs *int
+	trail
+}
+
+// trail is what a walk went by: if it comes to its end, that is what was shown, and
+// what single addresses are held against afterwards (Standing).
+type trail struct {
+	numbered []*numbering
+	sorts    []asDefault
+	ends     []endOf
+}
+
+// commit notes that a walk came to its end.
+func (w *walker) commit() {
+	for _, n := range w.numbered {
+		n.shown = true
+	}
+	w.cache.defaults, w.cache.ends = append(w.cache.defaults, w.trail.sorts...), append(w.cache.ends, w.ends...)
 }
 
 // cache keeps what many relations ask alike.
@@ -48,9 +65,10 @@ type cache struct {
 	joins    map[*driver.Parts][]packet.Joint
 	keys     map[keyed]*numbering
 	pairings map[pairingKey]*pairing
-	empty    map[emptyKey]bool
 	// defaults are the looks at what no table decided; see Standing.
 	defaults []asDefault
+	// surveys are those that were made; surveyed are those that showed something.
+	surveys, surveyed []*survey
 	// ends are the numbers that tables which were not asked were checked for.
 	ends []endOf
 }
@@ -61,12 +79,6 @@ type endOf struct {
 	col  bool
 	four bool
 	n    *numbering
-}
-
-// emptyKey is a table in one family.
-type emptyKey struct {
-	st   *stage
-	four bool
 }
 
 type keyed struct {
@@ -84,8 +96,10 @@ type numbering struct {
 	// by lists what is seen, for each number.
 	by [][]int32
 
-	four bool // the family
-	see  func(word uint32) (int32, bool)
+	// shown is set if a proof that succeeded went by it.
+	shown bool
+	four  bool // the family
+	see   func(word uint32) (int32, bool)
 	// words names the native maps that the lookup has the word from.
 	words []string
 }
@@ -112,7 +126,7 @@ const (
 )
 
 func newCache() *cache {
-	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}, pairings: map[pairingKey]*pairing{}, empty: map[emptyKey]bool{}}
+	return &cache{joins: map[*driver.Parts][]packet.Joint{}, keys: map[keyed]*numbering{}, pairings: map[pairingKey]*pairing{}}
 }
 
 // join meets the classes of the matrix with the parts of a table.
@@ -144,10 +158,13 @@ func (w *walker) from(k int, dues []due) error {
 		}
 		return nil
 	}
+	if st := &w.s.list[k]; !st.whole && len(st.units) == 0 {
+		return w.from(k+1, dues) // no device asks a table of nothing
+	}
 	// Of a table that knows nothing of either end a device needs no look: what it says
 	// stands in the cases, or it is asked like any other.
 	if cell, ok := w.only(&w.s.list[k]); ok {
-		after := newCollector()
+		after, before := newCollector(), w.trail
 		err := w.inline(&w.s.list[k], cell, dues, after)
 		if err == nil {
 			err = w.from(k+1, after.dues())
@@ -155,6 +172,7 @@ func (w *walker) from(k int, dues []due) error {
 		if err == nil {
 			return nil
 		}
+		w.trail = before
 	}
 	dues, err := w.stage(k, dues)
 	if err != nil {
@@ -209,8 +227,6 @@ func (w *walker) stage(k int, dues []due) ([]due, error) {
 		}
 		switch {
 		case len(rest) == 0:
-		case w.empty(st): // a table of nothing need not be asked
-			after.add(d.cases, rest, d.side)
 		default:
 			if err := w.unasked(st, d.cases, rest, d.side, after); err != nil {
 				err.text = fmt.Sprintf("table %d: %s", k+1, err.text)
@@ -219,10 +235,6 @@ func (w *walker) stage(k int, dues []due) ([]due, error) {
 		}
 	}
 	for _, x := range order {
-		if w.empty(st) && len(x.t.Entries) > 0 {
-			after.add([]driver.Case{{Services: need[x], Next: x.t}}, need[x], x.side)
-			continue
-		}
 		if err := w.table(st, x.t, need[x], x.side, after); err != nil {
 			if m, ok := err.(*mismatch); ok {
 				m.text = fmt.Sprintf("table %d: %s", k+1, m.text)
@@ -238,7 +250,7 @@ func (w *walker) stage(k int, dues []due) ([]due, error) {
 // denies, and what nothing decides is denied too.
 func (w *walker) unasked(st *stage, cases []driver.Case, svc packet.Services, s side, after *collector) *mismatch {
 	rows, cols := w.identity(st, false), w.identity(st, true)
-	w.cache.ends = append(w.cache.ends, endOf{st, false, w.four, rows}, endOf{st, true, w.four, cols})
+	w.ends = append(w.ends, endOf{st, false, w.four, rows}, endOf{st, true, w.four, cols})
 	good := map[*compile.Segment]bool{}
 	check := func(r, c int32, cell compile.Cell) error {
 		if cell == nil {
@@ -303,46 +315,6 @@ func (w *walker) wants(st *stage, class int, col bool) int32 {
 	return st.row[class]
 }
 
-// empty reports whether a stage holds no policies, or none that concerns two addresses
-// of the family: policies between groups of which one has none, or that ask for a
-// label's value that nobody at the other end carries. A device has no entry for them,
-// and does not ask.
-func (w *walker) empty(st *stage) bool {
-	if st.whole || len(st.units) == 0 {
-		return !st.whole
-	}
-	key := emptyKey{st, w.four}
-	is, known := w.cache.empty[key]
-	if !known {
-		rows, cols := w.identity(st, false), w.identity(st, true)
-		is = w.concernsNobody(st, rows, cols)
-		if is { // a new address may be one that they concern
-			w.cache.ends = append(w.cache.ends, endOf{st, false, w.four, rows}, endOf{st, true, w.four, cols})
-		}
-		w.cache.empty[key] = is
-	}
-	return is
-}
-
-func (w *walker) concernsNobody(st *stage, rows, cols *numbering) bool {
-	for n := range st.units {
-		for r := range rows.by {
-			if rows.by[r] == nil || !st.rowUnits[r].Has(n) {
-				continue
-			}
-			for c := range cols.by {
-				if cols.by[c] == nil || !st.colUnits[c].Has(n) {
-					continue
-				}
-				if !st.related.Has(n) || w.s.m.Relates(st.units[n].Policy, int(st.rowRep[r]), int(st.colRep[c])) {
-					return false
-				}
-			}
-		}
-	}
-	return true
-}
-
 // collector gathers what is due next: by the table that services go to, and of those
 // that go to none, what passes and what does not.
 type collector struct {
@@ -400,6 +372,7 @@ func (c *collector) dues() []due {
 func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool, see func(uint32) (int32, bool), words []string) (*numbering, error) {
 	key := keyed{st, &seen[0], p, col}
 	if n, ok := w.cache.keys[key]; ok {
+		w.numbered = append(w.numbered, n)
 		return n, nil
 	}
 	n := &numbering{four: w.four, see: see, words: words}
@@ -424,6 +397,7 @@ func (w *walker) numbers(st *stage, p *driver.Parts, seen []int32, col bool, see
 		}
 	}
 	w.cache.keys[key] = n
+	w.numbered = append(w.numbered, n)
 	return n, nil
 }
 

@@ -148,9 +148,11 @@ func (a *alloc) readClasses(t *ruleset.Table) {
 		hosts[name == setHost4] = packet.AddrRanges(all)
 	}
 	for _, name := range []string{setNet4, setNet6} {
-		for w, rs := range intervals(elements(t, name)) {
-			left := packet.AddrRanges(rs).Subtract(hosts[name == setNet4])
-			runs[w] = append(runs[w], left.Runs()...)
+		for _, shard := range shardNames(t, name) {
+			for w, rs := range intervals(elements(t, shard)) {
+				left := packet.AddrRanges(rs).Subtract(hosts[name == setNet4])
+				runs[w] = append(runs[w], left.Runs()...)
+			}
 		}
 	}
 	for w, rs := range runs {

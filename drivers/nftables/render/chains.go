@@ -175,9 +175,9 @@ func (d direction) again(c *chain, s *matrixSets) *chain {
 // prefixes first, single addresses override them.
 func (s *matrixSets) wordSets(four bool) []string {
 	if four {
-		return append([]string{setNet4}, s.hosts4...)
+		return slices.Concat(s.nets4, s.hosts4)
 	}
-	return append([]string{setNet6}, s.hosts6...)
+	return slices.Concat(s.nets6, s.hosts6)
 }
 
 // onePair judges by one table of all pairs.

@@ -143,8 +143,8 @@ func HoldSets() (hold, all, moved4, moved6 string) {
 // Judges reports whether the elements of a set decide which verdict a flow gets.
 func Judges(set string) bool {
 	switch set {
-	case setNet4, setNet6, setSvc, setSvcRange, setProto, setRest:
+	case setSvc, setSvcRange, setProto, setRest:
 		return true
 	}
-	return HostSet(set) || strings.HasPrefix(set, setPair) || strings.HasPrefix(set, setPartial)
+	return HostSet(set) || IsNetSet(set) || strings.HasPrefix(set, setPair) || strings.HasPrefix(set, setPartial)
 }

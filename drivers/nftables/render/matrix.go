@@ -21,6 +21,8 @@ type matrixSets struct {
 	limit    int         // elements of a shard
 	hosts4   []string    // the shards of each family's single addresses
 	hosts6   []string
+	nets4    []string // the shards of each family's runs of addresses
+	nets6    []string
 	sets     []ruleset.Set
 }
 

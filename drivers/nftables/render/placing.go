@@ -52,10 +52,14 @@ func (s *matrixSets) newWords() *Words {
 // HostSets names a table's maps from single addresses to words, of a family, in the
 // order in which they are looked up.
 func HostSets(t *ruleset.Table, four bool) []string {
-	base := setHost6
 	if four {
-		base = setHost4
+		return shardNames(t, setHost4)
 	}
+	return shardNames(t, setHost6)
+}
+
+// shardNames names the shards of a map that a table has, in order.
+func shardNames(t *ruleset.Table, base string) []string {
 	var shards []int
 	for i := range t.Sets {
 		if n, ok := shardOf(base, t.Sets[i].Name); ok {
@@ -70,25 +74,13 @@ func HostSets(t *ruleset.Table, four bool) []string {
 	return out
 }
 
-// NetSet names the map from runs of addresses to words, of a family.
-func NetSet(four bool) string {
-	if four {
-		return setNet4
-	}
-	return setNet6
-}
-
 // Lookups is how many lookups in maps the judgement of a new packet costs at most:
 // both ends in the maps of addresses of one family, then in each space the pair and
 // up to four for the service, and the source again where the space decides nothing.
 func Lookups(t *ruleset.Table, spaces int) int {
 	one := 0 // for the word of one address
 	for _, four := range []bool{true, false} {
-		n := len(HostSets(t, four))
-		if t.Set(NetSet(four)) != nil {
-			n++
-		}
-		one = max(one, n)
+		one = max(one, len(HostSets(t, four))+len(NetSets(t, four)))
 	}
 	return 2*one + spaces*(1+4) + (spaces-1)*one
 }

@@ -196,5 +196,6 @@ func (s *matrixSets) writeClasses() {
 	hosts6, nets6 := classElements(s.words, classes, false)
 	s.hosts4 = s.addShards(setHost4, kindAddr4Word, hosts4)
 	s.hosts6 = s.addShards(setHost6, kindAddr6Word, hosts6)
-	s.sets = append(s.sets, intervalSet(setNet4, kindAddr4Word, nets4), intervalSet(setNet6, kindAddr6Word, nets6))
+	s.nets4 = s.addNets(setNet4, kindAddr4Word, nets4)
+	s.nets6 = s.addNets(setNet6, kindAddr6Word, nets6)
 }

@@ -18,7 +18,7 @@ type size struct {
 	proofs  int // of those, each by itself
 	// policies is how many policies are added, and removed again.
 	policies int
-	day     int // changes in a row, for what they leave behind
+	day      int // changes in a row, for what they leave behind
 }
 
 func sizeOf(small bool) size {
@@ -38,7 +38,7 @@ func sizeOf(small bool) size {
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
 		moves:   15,
 		proofs:  3, policies: 2,
-		day:     240,
+		day: 240,
 	}
 }
 

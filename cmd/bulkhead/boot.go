@@ -107,7 +107,11 @@ func (a *app) bootDevice(ctx context.Context, st *store.Store, k store.Known, ki
 		fmt.Fprintf(a.out, "%s holds rules of ours already: left as it is\n", device)
 		return nil
 	}
-	want := kind.Aged(was, a.now().Sub(k.At))
+	from := rec.At
+	if from.IsZero() {
+		from = k.At
+	}
+	want := kind.Aged(was, a.now().Sub(from))
 	ch, err := d.Diff(now, want)
 	if err != nil || ch.Empty() {
 		return err

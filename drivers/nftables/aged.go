@@ -27,11 +27,11 @@ func (s *State) Aged(by time.Duration) *State {
 		case set.Flags&ruleset.SetTimeout != 0:
 			var left []ruleset.Element
 			for _, e := range set.Elements {
-				switch {
-				case e.Timeout == 0 || e.Timeout > by && by >= 0:
-					if e.Timeout > 0 {
-						e.Timeout, e.Expiration = e.Timeout-by, 0
-					}
+				switch has := timeLeft(&e); {
+				case e.Timeout == 0:
+					left = append(left, e)
+				case by >= 0 && has > by:
+					e.Timeout, e.Expiration = has-by, 0
 					left = append(left, e)
 				}
 			}
@@ -41,4 +41,38 @@ func (s *State) Aged(by time.Duration) *State {
 	aged := s.with(&out)
 	aged.Own = s.Own
 	return aged
+}
+
+// timeLeft is how long an element lives from when the state was read or rendered.
+func timeLeft(e *ruleset.Element) time.Duration {
+	if e.Expiration > 0 {
+		return e.Expiration
+	}
+	return e.Timeout
+}
+
+// shorter gives a state whose timed permits have that much less time. Those whose
+// time is over end as soon as they are there. Windows begin when they are made.
+func (s *State) shorter(by time.Duration) *State {
+	t := s.Table()
+	if t == nil || by <= 0 {
+		return s
+	}
+	out := *t
+	out.Sets = slices.Clone(t.Sets)
+	for i := range out.Sets {
+		set := &out.Sets[i]
+		if set.Flags&ruleset.SetTimeout == 0 || set.Dynamic() || isWindow(set.Name) {
+			continue
+		}
+		set.Elements = slices.Clone(set.Elements)
+		for k := range set.Elements {
+			if e := &set.Elements[k]; e.Timeout > 0 {
+				e.Timeout, e.Expiration = max(timeLeft(e)-by, time.Millisecond), 0
+			}
+		}
+	}
+	less := s.with(&out)
+	less.Own, less.words, less.trial = s.Own, s.words, s.trial
+	return less
 }

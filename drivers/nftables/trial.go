@@ -71,8 +71,10 @@ func (d *Driver) ends(ch *driver.Change) (from, to *State, err error) {
 	if from, err = stateOf(ch.From); err != nil {
 		return nil, nil, err
 	}
-	to, err = stateOf(ch.To)
-	return from, to, err
+	if to, err = stateOf(ch.To); err != nil {
+		return nil, nil, err
+	}
+	return from, to.shorter(ch.Age), nil
 }
 
 // tidied takes away what an expired trial has left in the state that a change was

@@ -20,6 +20,9 @@ type Job struct {
 	Change *driver.Change
 	Matrix *compile.Matrix
 	Points []compile.Point
+	// Now is the time that the change was rendered for, by the executor's clock; zero if
+	// nothing in it is timed.
+	Now time.Time
 	// Proofs is what was shown of the device's tables before, when the change was
 	// planned; nil for nothing.
 	Proofs *prove.Cache

@@ -188,6 +188,10 @@ func (e *Executor) one(ctx context.Context, j *Job) (Outcome, error) {
 }
 
 func (e *Executor) write(ctx context.Context, j *Job, o *Outcome) error {
+	if !j.Now.IsZero() {
+		// By a clock that was set back, nothing gets more time.
+		j.Change.Age = max(0, e.now().Sub(j.Now))
+	}
 	t, ok := j.Driver.(driver.Trier)
 	if !ok || e.Timeout <= 0 {
 		e.say("changing %s, native operations: %d", j.Device, len(j.Change.Ops))

@@ -23,13 +23,15 @@ type Record struct {
 	// again. It is absent where the kind cannot write states down: then Text, the
 	// configuration in the device's own language, is for people alone.
 	State []byte `json:"state,omitempty"`
-	Text  string `json:"text,omitempty"`
+	// At is the time that what is timed in the state counts from; zero: not known.
+	At   time.Time `json:"at,omitzero"`
+	Text string    `json:"text,omitempty"`
 }
 
 const recordFormat = "1.0"
 
 func (j *Job) record(s driver.State) ([]byte, error) {
-	r := Record{FormatVersion: recordFormat, Device: j.Device, Fingerprint: s.Fingerprint()}
+	r := Record{FormatVersion: recordFormat, Device: j.Device, Fingerprint: s.Fingerprint(), At: j.Now}
 	if j.Encode != nil {
 		var err error
 		if r.State, err = j.Encode(s); err != nil {

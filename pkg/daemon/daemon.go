@@ -81,6 +81,7 @@ type known struct {
 	site     *compile.Matrix // of the site that it is in sync with; nil: not known to be
 	good     driver.State    // as it was read in sync with goodSite
 	goodSite *compile.Matrix
+	goodAt   time.Time
 	failures int
 	retry    time.Time // not before this, if failures > 0
 	looked   time.Time

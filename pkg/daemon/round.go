@@ -181,7 +181,7 @@ func (d *Daemon) remember(x *reconcile.Device, k *known) {
 	} else {
 		s, err := x.Driver.Read(context.Background())
 		if mark, markErr := m.Mark(context.Background()); err == nil && markErr == nil && mark == k.mark {
-			k.good, k.goodSite = s, d.site.Matrix
+			k.good, k.goodSite, k.goodAt = s, d.site.Matrix, d.o.Now()
 		}
 	}
 }
@@ -199,7 +199,7 @@ func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device) (left []*r
 			continue
 		}
 		began := d.o.Now()
-		done, err := d.c.Repair(ctx, d.site, x, k.good)
+		done, err := d.c.Repair(ctx, d.site, x, k.good, k.goodAt)
 		if done == nil && err == nil {
 			left = append(left, x)
 			continue

@@ -103,6 +103,10 @@ type Change struct {
 	Ops      []Op
 	// First is set for the first enforcement on the device.
 	First bool
+	// Age is how long ago the time was that To was rendered for (Desired.Now), when the
+	// change is made: what is timed in it has that much less. It took time to prove the
+	// plan, and an operator may have thought about it for an hour.
+	Age time.Duration
 }
 
 // Empty reports whether there is nothing to do.

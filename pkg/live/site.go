@@ -259,7 +259,7 @@ func (s *Site) whole(ctx context.Context) error {
 		return err
 	}
 	if !change.Empty() {
-		if err := s.install(ctx, m, r.State, change); err != nil {
+		if err := s.install(ctx, m, in.Now, r.State, change); err != nil {
 			return err
 		}
 	}
@@ -271,7 +271,7 @@ func (s *Site) whole(ctx context.Context) error {
 }
 
 // install proves what would be installed, applies it, and proves what is there.
-func (s *Site) install(ctx context.Context, m *compile.Matrix, state driver.State, change *driver.Change) error {
+func (s *Site) install(ctx context.Context, m *compile.Matrix, at time.Time, state driver.State, change *driver.Change) error {
 	d, err := s.o.Driver.Decode(state)
 	if err != nil {
 		return err
@@ -281,7 +281,8 @@ func (s *Site) install(ctx context.Context, m *compile.Matrix, state driver.Stat
 			return fmt.Errorf("nothing was changed: %w", apply.NotProved(&res))
 		}
 	}
-	_, err = apply.Run(ctx, []apply.Job{{Device: s.o.Name, Driver: s.o.Driver, Change: change, Matrix: m, Points: s.o.Points, Proofs: &s.proofs}}, s.o.Say)
+	x := apply.Executor{Say: s.o.Say, Now: s.o.Now}
+	_, err = x.Run(ctx, []apply.Job{{Device: s.o.Name, Driver: s.o.Driver, Change: change, Matrix: m, Points: s.o.Points, Now: at, Proofs: &s.proofs}})
 	return err
 }
 

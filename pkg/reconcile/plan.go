@@ -244,7 +244,7 @@ func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, r *Result
 	}
 	r.Plan.Points = append(r.Plan.Points, rows...)
 	if !change.Empty() && rows[0].Status == plan.Changes {
-		r.Jobs = append(r.Jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Proofs: d.proofs, Encode: s.encoder(d.Kind)})
+		r.Jobs = append(r.Jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Now: s.Now, Proofs: d.proofs, Encode: s.encoder(d.Kind)})
 	}
 	return flows, nil
 }

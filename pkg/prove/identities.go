@@ -55,13 +55,19 @@ func (s *Standing) Moving(list []driver.Moved) {
 // note says what an address is, now that it was proved.
 func (s *Standing) note(a netip.Addr, groups []int, values packet.Bits) {
 	key := identityKey(groups, values)
+	if was := s.moved[a]; was != nil {
+		delete(was.at, a)
+	}
+	// Of one that is again what its class is nothing is kept: addresses come and go every
+	// day, and most that ever came are gone.
+	if c := s.m.ClassOf(a); !s.m.Contested(c) && key == identityKey(s.m.Classes[c].Groups, s.m.Values(c)) {
+		delete(s.moved, a)
+		return
+	}
 	id := s.ids.byKey[key]
 	if id == nil {
 		id = &identity{len(s.ids.byKey), groups, values, map[netip.Addr]bool{}}
 		s.ids.byKey[key] = id
-	}
-	if was := s.moved[a]; was != nil {
-		delete(was.at, a)
 	}
 	s.moved[a], id.at[a] = id, true
 }

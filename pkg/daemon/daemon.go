@@ -352,8 +352,8 @@ func (d *Daemon) watch(ctx context.Context, x *reconcile.Device) {
 	ctx, k.watching = context.WithCancel(ctx)
 	go func() {
 		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-			err := w.Watch(ctx, func() {
-				wait = firstRetry
+			began := time.Now()
+			err := w.Watch(ctx, func() { // by any goroutine
 				select {
 				case d.wake <- why{what: "somebody wrote to " + x.Name, device: x.Name, after: settleDrift}:
 				case <-ctx.Done():
@@ -361,6 +361,9 @@ func (d *Daemon) watch(ctx context.Context, x *reconcile.Device) {
 			})
 			if ctx.Err() != nil {
 				return
+			}
+			if time.Since(began) > lastRetry { // it worked for some time
+				wait = firstRetry
 			}
 			d.o.Log.Warn("cannot hear of changes; they are found by polling until then", "device", x.Name, "error", err, "again_in", wait)
 			select {

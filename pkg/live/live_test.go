@@ -311,7 +311,7 @@ func TestChangesEqualCompileFromNothing(t *testing.T) {
 				s.oracle(ctx, fmt.Sprintf("change %d, %s (%+v)", i, what, st))
 			}
 			t.Logf("%d changes followed, %d of policies, %d proved by themselves; whole: %v", followed, amended, alone, whole)
-			if followed < *howMany/8 || split && (alone < *howMany/8 || *howMany >= 100 && amended < *howMany/20) { // of a few, all may go whole
+			if followed < *howMany/8 || split && (alone < *howMany/8 || amended < *howMany/20) {
 				t.Error("hardly any change was followed: the test shows little")
 			}
 		})

@@ -88,6 +88,9 @@ func (s *survey) differ(cases []driver.Case, svc packet.Services) (src, dst int3
 		if src, dst, ok := s.where(c); ok { // an address to itself is no packet
 			return src, dst, true, nil
 		}
+		if s.w.s.m.Partly() { // one address stands for several, and they have flows
+			return 0, 0, false, errAlone
+		}
 		s.lone = true
 	}
 	return 0, 0, false, nil

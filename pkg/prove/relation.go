@@ -133,10 +133,10 @@ func (p *prover) overlay(e *Expected, rel *driver.Relation, s, d packet.Joint, d
 	byPolicy := may.Subtract(must)
 	// Whatever policy says, this passes and that does not.
 	if miss := must.Subtract(got).Subtract(rest); len(miss) > 0 {
-		return witness(p.m, rel, s.Addrs, d.Addrs, miss, nil)
+		return p.wrong(rel, s.Addrs, d.Addrs, miss, nil)
 	}
 	if extra := got.Subtract(may); len(extra) > 0 {
-		return witness(p.m, rel, s.Addrs, d.Addrs, nil, extra)
+		return p.wrong(rel, s.Addrs, d.Addrs, nil, extra)
 	}
 	if odd := rest.Intersect(must); !always(cases, odd, true) {
 		return p.search(e, rel, s.Addrs, d.Addrs, "failsafe or essential traffic is looked up in the tables of policy")

@@ -30,7 +30,8 @@ type survey struct {
 	ends    [2]profiles           // of sources, of destinations
 	steps   []step
 	// lone is set if something was otherwise than it must of an address to itself alone,
-	// which no packet goes.
+	// which no packet goes. In a part of a matrix the address stands for others, and it is
+	// an error.
 	lone bool
 	combos
 }
@@ -59,6 +60,7 @@ type profile struct {
 
 var (
 	errPartitions = errors.New("its tables see addresses by more than one partition")
+	errAlone      = errors.New("its tables do not say what the policies do of flows within one kind of addresses")
 	errTooMuch    = errors.New("its tables cannot be held against those of policy one by one, and there are too many pairs to look at each")
 )
 
@@ -173,6 +175,9 @@ func (s *survey) profile(dst bool, within packet.Addrs) {
 		known[i] = map[int32]bool{}
 	}
 	for _, j := range s.joints(dst) {
+		if !s.w.s.m.Asked(j.A, dst) {
+			continue // the matrix says nothing of these at this end
+		}
 		if !within.IsEmpty() {
 			if j.Addrs = j.Addrs.Intersect(within); j.Addrs.IsEmpty() {
 				continue

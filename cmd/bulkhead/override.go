@@ -96,7 +96,7 @@ func (a *app) closeCmd() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.overridden(cmd.Context(), pathOf("points", args[0], "close"), o, func(ctx context.Context, c *controller.Controller, s *reconcile.Site, devices []*reconcile.Device) (daemon.DoneAnswer, error) {
-				_, err := c.Close(ctx, s)
+				_, err := c.Close(ctx, s, args[0])
 				return daemon.DoneAnswer{Done: "point " + args[0] + " enforces again"}, err
 			})
 		},

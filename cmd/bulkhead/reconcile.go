@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -40,7 +41,7 @@ a policy test or the proof; 4 applied in part.`,
 	f.StringSliceVar(&o.Accept, "accept", nil, "accept a brake by its name")
 	f.StringVar(&o.Reason, "reason", "", "why; wanted with --accept")
 	f.StringSliceVar(&o.Only, "point", nil, "only these points (and those that share their device)")
-	f.StringVar(&o.Approved, "approved", "", "the ID of a plan that may be applied although the site wants approval")
+	f.StringVar(&o.Plan, "approved", "", "the ID of the one plan that may be applied, although the site wants approval")
 	f.BoolVar(&o.DryRun, "dry-run", false, "change nothing")
 	f.StringVar(&o.out, "out", "", "write the report to this file instead of standard output")
 	f.StringVar(&o.webhook, "webhook", "", "POST the report as JSON to this URL, too")
@@ -68,7 +69,11 @@ func (a *app) reconcile(ctx context.Context, o reconcileOptions) error {
 	if err != nil {
 		return err
 	}
+	o.Approved = o.Plan != ""
 	p, err := a.controller(st).Pass(ctx, s, devices, o.PassOptions)
+	if errors.Is(err, controller.ErrStale) {
+		return withCode(exitRefused, err)
+	}
 	if p == nil {
 		return err
 	}
@@ -87,7 +92,7 @@ func passExit(p *controller.Pass) error {
 	switch p.Result {
 	case controller.InSync, controller.Applied:
 		return nil
-	case controller.Held, controller.Refused, controller.Unstable:
+	case controller.Held, controller.Refused, controller.OnTrial:
 		return withCode(exitRefused, say)
 	case controller.Drifted:
 		return withCode(exitPending, say)

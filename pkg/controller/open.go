@@ -54,11 +54,14 @@ func (c *Controller) Open(ctx context.Context, s *reconcile.Site, devices []*rec
 	return done.Apply, errors.Join(err, done.Store)
 }
 
-// Close ends break-glass, or whatever is on trial, before its time.
-func (c *Controller) Close(ctx context.Context, s *reconcile.Site) (store.Apply, error) {
+// Close ends break-glass, or whatever else is on trial at a point, before its time.
+func (c *Controller) Close(ctx context.Context, s *reconcile.Site, point string) (store.Apply, error) {
 	j, err := apply.Waiting(c.Store)
 	if err != nil {
 		return store.Apply{}, err
+	}
+	if !slices.ContainsFunc(j.Changes, func(x store.Change) bool { return x.Point == point }) {
+		return store.Apply{}, fmt.Errorf("%w at point %q; apply %s is, elsewhere", apply.ErrNothingOnTrial, point, j.Apply.ID)
 	}
 	return c.EndTrial(ctx, s, j, false)
 }

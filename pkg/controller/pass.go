@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,27 +20,33 @@ type PassOptions struct {
 	Only   []string // points; empty is all
 	Accept []string // brakes
 	Reason string
-	// Approved is the ID of a plan that somebody has approved; "" is none.
-	Approved string
+	// Plan is the ID of the only plan that may be applied, which somebody has seen; ""
+	// is whatever it is. Another one is ErrStale.
+	Plan string
+	// Approved is set if that plan was approved by a second person.
+	Approved bool
 	// DryRun changes nothing.
 	DryRun bool
 
 	rollsTo string // the apply that is gone back to
 }
 
+// ErrStale says that the plan which somebody has seen is not what would be done now.
+var ErrStale = errors.New("the plan is stale")
+
 // Result says how a pass ended.
 type Result string
 
 // The results of a pass.
 const (
-	InSync   Result = "in sync"
-	Applied  Result = "applied"
-	Held     Result = "held"     // by a brake, for approval, or because only a report is wanted
-	Refused  Result = "refused"  // by a policy test, the proof, or a device
-	Failed   Result = "failed"   // and what was changed is as it was
-	Partial  Result = "partial"  // some devices are changed, or may be
-	Drifted  Result = "drift"    // a device differs from what was applied, and only a report is wanted
-	Unstable Result = "on trial" // a change waits to be confirmed
+	InSync  Result = "in sync"
+	Applied Result = "applied"
+	Held    Result = "held"     // by a brake, for approval, or because only a report is wanted
+	Refused Result = "refused"  // by a policy test, the proof, or a device
+	Failed  Result = "failed"   // and what was changed is as it was
+	Partial Result = "partial"  // some devices are changed, or may be
+	Drifted Result = "drift"    // a device differs from what was applied, and only a report is wanted
+	OnTrial Result = "on trial" // a change waits to be confirmed
 )
 
 // Pass is what one pass found and did.
@@ -62,7 +67,7 @@ type Pass struct {
 func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*reconcile.Device, o PassOptions) (*Pass, error) {
 	if err := c.NoTrial(ctx, s); err != nil {
 		if errors.Is(err, ErrOnTrial) {
-			return &Pass{Result: Unstable, Why: err.Error()}, nil
+			return &Pass{Result: OnTrial, Why: err.Error()}, nil
 		}
 		return nil, err
 	}
@@ -86,6 +91,9 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 			return nil, fmt.Errorf("cannot end an apply that was left unfinished: %w; nothing was written to any device", err)
 		}
 	}
+	if o.Plan != "" && r.Plan.ID != o.Plan {
+		return nil, fmt.Errorf("%w: plan %s is not what would be done now, which is plan %s", ErrStale, o.Plan, r.Plan.ID)
+	}
 	unmoved, err := c.drift(p)
 	if err != nil {
 		return nil, err
@@ -99,7 +107,7 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		p.unreached()
 		return p, nil
 	case o.DryRun:
-		p.Result, p.Why = Held, "nothing is to be changed"
+		p.Result, p.Why = Held, "only a plan was wanted"
 		return p, nil
 	case s.Config.Settings.Drift == config.DriftReport && unmoved && len(p.Drift) > 0:
 		p.Result, p.Why = Drifted, fmt.Sprintf("%s: somebody changed it, and `drift: report` leaves it so", strings.Join(p.Drift, ", "))
@@ -115,7 +123,7 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		p.Result, p.Why = Held, strings.Join(open, "; ")
 		return p, nil
 	}
-	if s.Config.Settings.Approval == config.ApprovalRequired && o.Approved != r.Plan.ID && o.rollsTo == "" && !(unmoved && len(p.Drift) > 0) {
+	if s.Config.Settings.Approval == config.ApprovalRequired && !o.Approved && o.rollsTo == "" && !(unmoved && len(p.Drift) > 0) {
 		p.Result, p.Why = Held, fmt.Sprintf("plan %s waits for approval", r.Plan.ID)
 		return p, nil
 	}
@@ -211,34 +219,16 @@ func (c *Controller) confirmed(k store.Known) (apply.Record, error) {
 	return apply.ReadRecord(b)
 }
 
-// lastPlan is what of the last confirmed plan a pass compares with.
-type lastPlan struct {
-	PolicyHash    string `json:"policyHash"`
-	InventoryHash string `json:"inventoryHash"`
-}
-
-func (c *Controller) last() (*lastPlan, error) {
+// last is the plan that was confirmed last; nil if there is none.
+func (c *Controller) last() (*plan.Plan, error) {
 	all, err := c.Store.History(0)
 	if err != nil {
 		return nil, err
 	}
 	for _, a := range all {
-		if a.State != store.Confirmed || a.Plan == "" {
-			continue
+		if a.State == store.Confirmed && a.Plan != "" {
+			return c.planOf(a)
 		}
-		kept, err := c.Store.Plan(a.Plan)
-		if err != nil {
-			return nil, err
-		}
-		b, err := c.Store.Blob(kept.Hash)
-		if err != nil {
-			return nil, err
-		}
-		var p lastPlan
-		if err := json.Unmarshal(b, &p); err != nil {
-			return nil, fmt.Errorf("the plan of apply %s cannot be read: %w", a.ID, err)
-		}
-		return &p, nil
 	}
 	return nil, nil
 }

@@ -265,7 +265,7 @@ func (a *API) status(*request) (any, error) {
 		return nil, err
 	}
 	out := StatusAnswer{FormatVersion: format, Site: v.Site.Config.Settings.Name, Started: v.Started, Trouble: v.Trouble,
-		BadSite: v.BadSite, BadSince: v.BadSince, RolledBack: v.RolledBack, Problem: v.StoreProblem, Quarantined: append([]reconcile.Quarantine{}, v.Site.Quarantined...)}
+		BadSite: v.BadSite, BadSince: v.BadSince, RolledBack: v.RolledBack, Problem: v.Problem, Quarantined: append([]reconcile.Quarantine{}, v.Site.Quarantined...)}
 	if v.Pass != nil {
 		out.Result, out.Why, out.At, out.Plan = v.Pass.Result, v.Pass.Why, v.At, v.Pass.Plan.ID
 	}

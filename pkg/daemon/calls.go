@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"time"
@@ -19,27 +20,15 @@ func (d *Daemon) dry(ctx context.Context) (*controller.Pass, error) {
 }
 
 // passNow makes a pass over everything, on somebody's word, and gives it.
-func (a *API) passNow(r *request, o controller.PassOptions, only string) (any, error) {
+func (a *API) passNow(r *request, o controller.PassOptions) (any, error) {
 	var p *controller.Pass
-	err := a.d.Do(r.Context(), func(ctx context.Context) (err error) {
-		d := a.d
-		if only != "" {
-			if p, err = d.dry(ctx); err != nil {
-				return err
-			}
-			if p.Plan == nil || p.Plan.ID != only {
-				now := "none"
-				if p.Plan != nil {
-					now = p.Plan.ID
-				}
-				return refuse(http.StatusConflict, "plan %s is stale: the plan of now is %s", only, now)
-			}
-		}
-		d.c.Who, d.c.From = r.who.Name, r.who.From
-		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+	err := a.d.by(r, func(ctx context.Context, d *Daemon) (err error) {
 		d.reload(ctx)
 		began := d.o.Now()
 		p, err = d.c.Pass(ctx, d.site, d.devices, o)
+		if errors.Is(err, controller.ErrStale) {
+			return &problem{http.StatusConflict, err}
+		}
 		d.done(d.devices, map[string]string{}, p, err, began)
 		return err
 	})
@@ -47,6 +36,15 @@ func (a *API) passNow(r *request, o controller.PassOptions, only string) (any, e
 		return nil, err
 	}
 	return passAnswer(p), nil
+}
+
+// by has something done by the goroutine that writes, in the name of who asks for it.
+func (d *Daemon) by(r *request, f func(ctx context.Context, d *Daemon) error) error {
+	return d.Do(r.Context(), func(ctx context.Context) error {
+		d.c.Who, d.c.From = r.who.Name, r.who.From
+		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+		return f(ctx, d)
+	})
 }
 
 func (a *API) apply(r *request) (any, error) {
@@ -61,13 +59,12 @@ func (a *API) apply(r *request) (any, error) {
 			return nil, err
 		}
 	}
-	return a.passNow(r, controller.PassOptions{Accept: c.Accept, Reason: c.Reason}, c.Plan)
+	return a.passNow(r, controller.PassOptions{Accept: c.Accept, Reason: c.Reason, Plan: c.Plan})
 }
 
 func (a *API) approve(r *request) (any, error) {
-	id := r.PathValue("id")
-	// Approved is that plan and nothing else: one that has moved is refused.
-	return a.passNow(r, controller.PassOptions{Approved: id, Reason: "approved by " + r.who.Name}, id)
+	// That plan and nothing else: one that has moved is refused.
+	return a.passNow(r, controller.PassOptions{Plan: r.PathValue("id"), Approved: true, Reason: "approved by " + r.who.Name})
 }
 
 func (a *API) rollback(r *request) (any, error) {
@@ -77,10 +74,7 @@ func (a *API) rollback(r *request) (any, error) {
 		return nil, err
 	}
 	var p *controller.Pass
-	err = a.d.Do(r.Context(), func(ctx context.Context) (err error) {
-		d := a.d
-		d.c.Who, d.c.From = r.who.Name, r.who.From
-		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+	err = a.d.by(r, func(ctx context.Context, d *Daemon) (err error) {
 		began := d.o.Now()
 		from := d.site.Config.Hash
 		if d.View().RolledBack != "" { // from where one has gone back already
@@ -180,10 +174,7 @@ func (a *API) open(r *request) (any, error) {
 	}
 	point := r.PathValue("name")
 	var done store.Apply
-	err = a.d.Do(r.Context(), func(ctx context.Context) (err error) {
-		d := a.d
-		d.c.Who, d.c.From = r.who.Name, r.who.From
-		defer func() { d.c.Who, d.c.From = d.who, d.from }()
+	err = a.d.by(r, func(ctx context.Context, d *Daemon) (err error) {
 		done, err = d.c.Open(ctx, d.site, d.devices, point, for_, reason)
 		if !done.Deadline.IsZero() {
 			d.next.add(why{what: "break-glass is over", after: done.Deadline.Sub(d.o.Now()) + time.Second, reload: true}, d.o.Now())
@@ -198,14 +189,11 @@ func (a *API) open(r *request) (any, error) {
 
 func (a *API) closePoint(r *request) (any, error) {
 	point := r.PathValue("name")
-	err := a.d.Do(r.Context(), func(ctx context.Context) error {
-		d := a.d
+	err := a.d.by(r, func(ctx context.Context, d *Daemon) error {
 		if !slices.ContainsFunc(d.site.Config.Settings.Points, func(p config.Point) bool { return p.Name == point }) {
 			return refuse(http.StatusNotFound, "there is no point %q", point)
 		}
-		d.c.Who, d.c.From = r.who.Name, r.who.From
-		defer func() { d.c.Who, d.c.From = d.who, d.from }()
-		if _, err := d.c.Close(ctx, d.site); err != nil {
+		if _, err := d.c.Close(ctx, d.site, point); err != nil {
 			return &problem{http.StatusConflict, err}
 		}
 		d.next.add(why{what: "break-glass was ended", reload: true}, d.o.Now())

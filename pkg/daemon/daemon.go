@@ -109,8 +109,8 @@ type View struct {
 	BadSince time.Time
 	// RolledBack is the apply that was gone back to, and stays in force until the site
 	// directory changes; "" for none.
-	RolledBack   string
-	StoreProblem string
+	RolledBack string
+	Problem    string // why the last pass failed as a whole; "" if it did not
 	// Trouble says, by device, what keeps it from being what it has to be.
 	Trouble map[string]string
 }

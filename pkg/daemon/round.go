@@ -20,7 +20,8 @@ import (
 // differ from it, and has those planned and changed.
 func (d *Daemon) round(ctx context.Context, w pending) {
 	began := d.o.Now()
-	if w.reload || d.expired(began) {
+	// An asset that was cut off has changed its device: that is no drift.
+	if w.reload || d.expired(began) || d.cutOff(began) {
 		d.reload(ctx)
 	}
 	due, marks, soon := d.due(ctx, w)
@@ -46,6 +47,13 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	p, err := d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{Only: only})
 	d.done(due, marks, p, err, began)
 	d.planExpiry()
+}
+
+// cutOff reports whether others are in quarantine now than when the site was worked
+// out. Where that cannot be told they may be.
+func (d *Daemon) cutOff(now time.Time) bool {
+	all, err := controller.Quarantines(d.o.Store)
+	return err != nil || !slices.Equal(reconcile.ActiveQuarantines(all, now), d.site.Quarantined)
 }
 
 // reload takes the site as it is now. A bad one leaves the last good one in force.
@@ -266,7 +274,7 @@ func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *contr
 		if p != nil && p.Plan != nil {
 			v.Pass, v.At = p, now
 		}
-		v.Trouble, v.StoreProblem = trouble, problem
+		v.Trouble, v.Problem = trouble, problem
 	})
 	d.metrics.pass(p, err, now.Sub(began))
 }

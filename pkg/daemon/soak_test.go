@@ -10,11 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"bulkhead/drivers"
+	"bulkhead/pkg/controller"
 	"bulkhead/pkg/daemon"
+	"bulkhead/pkg/reconcile"
 )
 
 var soakFor = flag.Duration("soak", 8*time.Second, "how long the daemon is worked for real; `make soak` takes ten minutes")
@@ -139,4 +142,57 @@ func untampered(ns string) error {
 		return errors.New("the element is gone")
 	}
 	return nil
+}
+
+// An asset that somebody cuts off stays cut off while the daemon makes it part of what
+// is enforced: what was put into the kernel in a hurry is no drift.
+func TestQuarantineIsNotPutBack(t *testing.T) {
+	ns := fmt.Sprintf("bh-cut-%d", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
+		t.Fatalf("cannot make a network namespace (this test needs root): %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	dir := t.TempDir()
+	write(t, dir, "bulkhead.yaml", fmt.Sprintf(soakSite, ns))
+	write(t, dir, "policy.yaml", simPolicy(0))
+	st := openStore(t, t.TempDir())
+	d := daemon.New(daemon.Options{Dir: dir, Kinds: drivers.Kinds(), Store: st, Interval: time.Hour}, "test", "here")
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	settled := func() {
+		t.Helper()
+		for end := time.Now().Add(30 * time.Second); !inSync(d); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("not in sync: %+v", d.View().Trouble)
+			}
+		}
+	}
+	settled()
+	time.Sleep(500 * time.Millisecond) // the daemon remembers what it can put back
+	v := d.View()
+	c := controller.Controller{Store: st, Now: time.Now, Who: "eva"}
+	// Nobody wakes the daemon: all that it hears is that the kernel has changed.
+	if waits, err := c.Quarantine(ctx, v.Site, v.Devices, reconcile.Quarantine{Asset: "web", Until: time.Now().Add(time.Hour), Who: "eva", Reason: "scans"}); err != nil || len(waits) > 0 {
+		t.Fatal(waits, err)
+	}
+	in := func() bool {
+		out, err := exec.Command("ip", "netns", "exec", ns, "nft", "get", "element", "inet", "bulkhead_soak", "quarantined4", "{ 10.0.1.10 }").CombinedOutput()
+		return err == nil && strings.Contains(string(out), "10.0.1.10")
+	}
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+		if !in() {
+			t.Fatal("the asset is not cut off any more")
+		}
+	}
+	settled()
+	if v := d.View(); len(v.Site.Quarantined) != 1 || !in() {
+		t.Errorf("the site does not know of the quarantine: %+v", v.Site.Quarantined)
+	}
 }

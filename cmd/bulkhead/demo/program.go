@@ -19,11 +19,8 @@ import (
 func (d *demo) bulkhead(ctx context.Context, want int, args ...string) (stdout, stderr string, err error) {
 	d.say("$ bulkhead %s", strings.Join(shellWords(args), " "))
 	defer d.patience("bulkhead " + args[0])()
-	line := append([]string{"--site", d.siteDir(), "--state", filepath.Join(d.dir, "state")}, args...)
-	cmd := exec.CommandContext(ctx, d.opt.Exe, line...)
-	cmd.Env = append(os.Environ(), "NO_COLOR=1")
+	cmd := d.command(ctx, args)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = d.net.Gateway.Run(cmd)
@@ -41,6 +38,15 @@ func (d *demo) bulkhead(ctx context.Context, want int, args ...string) (stdout, 
 			args[0], code, want, diag.Safe(lastLine(errs.String())))
 	}
 	return out.String(), errs.String(), nil
+}
+
+// command is the program with the demo's site and state.
+func (d *demo) command(ctx context.Context, args []string) *exec.Cmd {
+	line := append([]string{"--site", d.siteDir(), "--state", filepath.Join(d.dir, "state")}, args...)
+	cmd := exec.CommandContext(ctx, d.opt.Exe, line...)
+	cmd.Env = append(os.Environ(), "NO_COLOR=1")
+	cmd.WaitDelay = 5 * time.Second
+	return cmd
 }
 
 func lastLine(s string) string {

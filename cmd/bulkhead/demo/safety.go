@@ -16,13 +16,11 @@ import (
 // trial is how long the demo's change waits to be confirmed. A site takes two minutes.
 const trial = 8 * time.Second
 
-// program starts the program on the gateway and leaves it running.
+// program starts the program on the gateway and leaves it running. What it prints may
+// be read when it has ended.
 func (d *demo) program(ctx context.Context, args ...string) (*exec.Cmd, *strings.Builder, error) {
 	d.say("$ bulkhead %s &", strings.Join(shellWords(args), " "))
-	line := append([]string{"--site", d.siteDir(), "--state", filepath.Join(d.dir, "state")}, args...)
-	cmd := exec.CommandContext(ctx, d.opt.Exe, line...)
-	cmd.Env = append(os.Environ(), "NO_COLOR=1")
-	cmd.WaitDelay = 5 * time.Second
+	cmd := d.command(ctx, args)
 	var text strings.Builder
 	cmd.Stdout, cmd.Stderr = &text, &text
 	return cmd, &text, d.net.Gateway.Start(cmd)
@@ -130,8 +128,8 @@ func (d *demo) daemonRepairs(ctx context.Context, live *liveFlows) error {
 		return cmd.Wait()
 	}
 	if err := d.untilSync(ctx, begin); err != nil {
-		d.quote(text.String(), 20)
 		_ = stop()
+		d.quote(text.String(), 20)
 		return err
 	}
 	d.say("It watches. Somebody adds the stranger to the HMIs once more, in the kernel:")
@@ -149,6 +147,7 @@ func (d *demo) daemonRepairs(ctx context.Context, live *liveFlows) error {
 			break
 		}
 		if time.Since(begin) > 30*time.Second {
+			_ = stop()
 			d.quote(text.String(), 20)
 			return fmt.Errorf("%w: the daemon left a hole open", ErrDisagree)
 		}

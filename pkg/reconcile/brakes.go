@@ -265,6 +265,9 @@ func (s *Site) shareBase(d *Device, have driver.State, now *driver.Decoded, opt 
 	if err != nil {
 		return nil, fmt.Errorf("what device %s was last confirmed to hold: %w", d.Name, err)
 	}
+	if !rec.At.IsZero() {
+		at = rec.At
+	}
 	if s.kinds[i].Aged != nil { // what has expired since is denied already
 		was = s.kinds[i].Aged(was, s.Now.Sub(at))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"time"
 
 	"bulkhead/bench/estate"
 	"bulkhead/bench/harness"
@@ -19,13 +20,19 @@ type size struct {
 	// policies is how many policies are added, and removed again.
 	policies int
 	day      int // changes in a row, for what they leave behind
+	// cells is how many points the daemon has that finds nothing changed; quiet is how
+	// long it is left alone before its memory is looked at; responses is how many times it
+	// is made to do something at once.
+	cells     int
+	quiet     time.Duration
+	responses int
 }
 
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}, 500, 400, 20, 4000}
+		}, 500, 400, 20, 4000, 1000, 30 * time.Second, 9}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{
@@ -38,11 +45,11 @@ func sizeOf(small bool) size {
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
 		moves:   15,
 		proofs:  3, policies: 2,
-		day: 240,
+		day: 240, cells: 20, quiet: time.Second, responses: 3,
 	}
 }
 
 // rows are the lines of the table, in its order.
 func rows(s size) []harness.Row {
-	return slices.Concat(estateRows(s), liveRows(s), dayRows(s), loadRows(s), packetRows(s), driftRows(s))
+	return slices.Concat(estateRows(s), liveRows(s), dayRows(s), loadRows(s), packetRows(s), driftRows(s), daemonRows(s))
 }

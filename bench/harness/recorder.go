@@ -148,6 +148,16 @@ func (r *Recorder) Value(name string, unit Unit, v float64) {
 	r.sample.Figures = append(r.sample.Figures, Figure{name, unit, v})
 }
 
+// Figure gives a figure that was noted before; 0 if there is none.
+func (r *Recorder) Figure(name string) float64 {
+	for _, f := range r.sample.Figures {
+		if f.Name == name {
+			return f.Value
+		}
+	}
+	return 0
+}
+
 // Spread notes the median, the 99th percentile and the largest of many values.
 func (r *Recorder) Spread(name string, unit Unit, values []float64) {
 	if len(values) == 0 {

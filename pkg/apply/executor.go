@@ -28,13 +28,19 @@ type Executor struct {
 	// Now is the clock; nil stands for time.Now.
 	Now func() time.Time
 
-	log log
-	mu  sync.Mutex
+	log   log
+	began time.Time
+	mu    sync.Mutex
 }
 
 // DefaultAtOnce bounds how many devices are changed at once: as many as an operator
 // can still watch.
 const DefaultAtOnce = 4
+
+// stepTime bounds what a device may take for one step: being changed, read back and
+// proved, confirmed, or put back. One that hangs fails, as one that is gone does, and
+// holds nobody else up for longer.
+const stepTime = 2 * time.Minute
 
 // ErrCheck says that a check failed after a change.
 var ErrCheck = errors.New("a check failed after the change")
@@ -69,6 +75,7 @@ func (e *Executor) Run(ctx context.Context, jobs []Job) ([]Outcome, error) {
 		return nil, nil
 	}
 	out := make([]*Outcome, len(jobs))
+	e.began = e.now()
 	err := e.each(ctx, jobs, out, 0, 1)
 	if err == nil && len(jobs) > 1 {
 		if err = e.check(ctx); err == nil {
@@ -167,6 +174,8 @@ func (e *Executor) one(ctx context.Context, j *Job) (Outcome, error) {
 			return o, err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
 	if err := e.write(ctx, j, &o); err != nil {
 		// The contract of drivers: after these two nothing was done.
 		o.Unknown = !errors.Is(err, driver.ErrRefused) && !errors.Is(err, driver.ErrMoved)
@@ -197,10 +206,15 @@ func (e *Executor) write(ctx context.Context, j *Job, o *Outcome) error {
 		e.say("changing %s, native operations: %d", j.Device, len(j.Change.Ops))
 		return j.Driver.Apply(ctx, j.Change)
 	}
-	e.say("putting a change on %s on trial for %s, native operations: %d", j.Device, e.Timeout, len(j.Change.Ops))
+	// All go back at one time, whenever each was changed.
+	left := e.Timeout - e.now().Sub(e.began)
+	if left <= 0 {
+		return fmt.Errorf("%w: the time to confirm the change (%s) is over before all devices have it", driver.ErrRefused, e.Timeout)
+	}
+	e.say("putting a change on %s on trial for %s, native operations: %d", j.Device, left.Round(time.Second), len(j.Change.Ops))
 	// What the device counts down began no earlier than this.
-	o.Until = e.now().Add(e.Timeout)
-	return t.Try(ctx, j.Change, e.Timeout)
+	o.Until = e.now().Add(left)
+	return t.Try(ctx, j.Change, left)
 }
 
 // takeBack puts back what every changed device held before. The cause stays the
@@ -215,7 +229,10 @@ func (e *Executor) takeBack(ctx context.Context, jobs []Job, out []*Outcome, cau
 			continue
 		}
 		e.say("putting the previous state of %s back", jobs[i].Device)
-		if err := putBack(ctx, &jobs[i], !o.Until.IsZero()); err != nil {
+		timed, cancel := context.WithTimeout(ctx, stepTime)
+		err := putBack(timed, &jobs[i], !o.Until.IsZero())
+		cancel()
+		if err != nil {
 			o.Unknown = true
 			err = fmt.Errorf("the previous state of %s could not be put back: %w", jobs[i].Device, err)
 			o.Error = joined(o.Error, err.Error())
@@ -256,7 +273,10 @@ func (e *Executor) Confirm(ctx context.Context, jobs []Job, out []Outcome) error
 			continue
 		}
 		e.say("confirming the change of %s", jobs[i].Device)
-		if err = ConfirmOne(ctx, jobs[i].Driver, jobs[i].Change.To); err != nil {
+		timed, cancel := context.WithTimeout(ctx, stepTime)
+		err = ConfirmOne(timed, jobs[i].Driver, jobs[i].Change.To)
+		cancel()
+		if err != nil {
 			err = fmt.Errorf("device %s: %w", jobs[i].Device, err)
 			out[i].Unknown = !errors.Is(err, driver.ErrTooLate)
 			out[i].Error = err.Error()
@@ -282,7 +302,9 @@ func (e *Executor) allOnTrial(ctx context.Context, jobs []Job, out []Outcome) er
 		if out[i].Until.IsZero() {
 			continue
 		}
-		now, err := jobs[i].Driver.Read(ctx)
+		timed, cancel := context.WithTimeout(ctx, stepTime)
+		now, err := jobs[i].Driver.Read(timed)
+		cancel()
 		if err != nil {
 			return fmt.Errorf("device %s: %w", jobs[i].Device, err)
 		}

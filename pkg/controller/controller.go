@@ -233,7 +233,7 @@ func holdsTrial(ctx context.Context, d *reconcile.Device) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	now, err := d.Driver.Read(ctx)
+	now, err := d.Read(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -11,17 +11,13 @@ import (
 	"bulkhead/pkg/store"
 )
 
-// Repair brings a device back to a state that was read from it while it was in sync
-// with the site, at the time that is given, without a plan: what is repaired is what was confirmed, and what the
-// device holds instead need not be understood first. It is read back and proved as
-// ever. It returns nil where our own objects are what they were; a pass has to tell
-// then what others' changes mean.
-func (c *Controller) Repair(ctx context.Context, s *reconcile.Site, d *reconcile.Device, known driver.State, read time.Time) (*apply.Journaled, error) {
+// Repair brings a device from what it holds now back to a state that was read from it
+// while it was in sync with the site, at the time that is given, without a plan: what
+// is repaired is what was confirmed, and what the device holds instead need not be
+// understood first. It is read back and proved as ever. It returns nil where our own
+// objects are what they were; a pass has to tell then what others' changes mean.
+func (c *Controller) Repair(ctx context.Context, s *reconcile.Site, d *reconcile.Device, now, known driver.State, read time.Time) (*apply.Journaled, error) {
 	if _, err := apply.Waiting(c.Store); !errors.Is(err, apply.ErrNothingOnTrial) {
-		return nil, err
-	}
-	now, err := d.Driver.Read(ctx)
-	if err != nil {
 		return nil, err
 	}
 	ch, err := d.Driver.Diff(now, known)

@@ -29,7 +29,7 @@ func (a *API) passNow(r *request, o controller.PassOptions) (any, error) {
 		if errors.Is(err, controller.ErrStale) {
 			return &problem{http.StatusConflict, err}
 		}
-		d.done(d.devices, map[string]string{}, p, err, began)
+		d.done(d.devices, map[string]look{}, p, err, began)
 		return err
 	})
 	if err != nil {
@@ -84,7 +84,7 @@ func (a *API) rollback(r *request) (any, error) {
 		if err != nil {
 			return &problem{http.StatusConflict, err}
 		}
-		d.done(d.devices, map[string]string{}, p, nil, began)
+		d.done(d.devices, map[string]look{}, p, nil, began)
 		d.reload(ctx) // what is in force from now on
 		return nil
 	})

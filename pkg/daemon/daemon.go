@@ -61,8 +61,11 @@ type Daemon struct {
 	who, from string
 	override  sync.Mutex // who changes the list of quarantines
 
-	work chan func(context.Context) // for the goroutine that writes
-	wake chan why                   // a pass is wanted
+	work    chan func(context.Context) // for the goroutine that writes
+	answers chan look                  // of devices, for that goroutine
+	asking  chan struct{}              // bounds how many are asked at once
+	reads   context.Context            // ends with Run: what only looks is not waited for
+	wake    chan why                   // a pass is wanted
 
 	// Of that goroutine alone:
 	site    *reconcile.Site
@@ -77,15 +80,19 @@ type Daemon struct {
 
 // known is what the daemon knows of a device.
 type known struct {
-	mark     string          // in sync at this mark
-	site     *compile.Matrix // of the site that it is in sync with; nil: not known to be
-	good     driver.State    // as it was read in sync with goodSite
-	goodSite *compile.Matrix
-	goodAt   time.Time
-	failures int
-	retry    time.Time // not before this, if failures > 0
-	looked   time.Time
-	watching context.CancelFunc
+	mark string          // in sync at this mark
+	site *compile.Matrix // of the site that it is in sync with; nil: not known to be
+	good driver.State    // as it was read in sync with goodSite
+	// goodPrint is good's fingerprint.
+	goodPrint string
+	goodSite  *compile.Matrix
+	goodAt    time.Time
+	looking   bool  // it was asked, and has not answered yet
+	late      *look // its answer, which no round has seen yet
+	failures  int
+	retry     time.Time // not before this, if failures > 0
+	looked    time.Time
+	watching  context.CancelFunc
 }
 
 // why a pass is wanted.
@@ -126,7 +133,8 @@ func New(o Options, who, from string) *Daemon {
 	if o.Interval <= 0 {
 		o.Interval = DefaultInterval
 	}
-	d := &Daemon{o: o, who: who, from: from, notify: newNotifier(), work: make(chan func(context.Context)), wake: make(chan why, 64), known: map[string]*known{}}
+	d := &Daemon{o: o, who: who, from: from, notify: newNotifier(), work: make(chan func(context.Context)),
+		answers: make(chan look), asking: make(chan struct{}, looksAtOnce), reads: context.Background(), wake: make(chan why, 64), known: map[string]*known{}}
 	if d.o.Load == nil {
 		d.o.Load = d.load
 	}
@@ -188,6 +196,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	d.reads = ctx
 	files := d.watchFiles(ctx)
 	// What has been begun is brought to its end, so that a stop in the middle of a repair
 	// does not put the damage back. Who cannot wait kills: then time undoes it.
@@ -215,6 +224,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return nil
 		case f := <-d.work:
 			f(begun)
+		case l := <-d.answers:
+			d.heard(l)
 		case w := <-d.wake:
 			if w.hup {
 				d.notify.reloading()
@@ -259,6 +270,15 @@ func (d *Daemon) ask(w why) {
 	case d.wake <- w:
 	default: // so much is wanted already that this is among it
 	}
+}
+
+// Look looks at everything now, as if the interval were over, and waits until that and
+// what follows from it is done.
+func (d *Daemon) Look(ctx context.Context) error {
+	return d.Do(ctx, func(ctx context.Context) error {
+		d.round(ctx, pending{all: true, reload: true, why: "somebody wants to know"})
+		return nil
+	})
 }
 
 // Do has f done by the goroutine that writes, and waits for it.

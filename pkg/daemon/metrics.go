@@ -43,10 +43,12 @@ func newMetrics(d *Daemon) *metrics {
 	return m
 }
 
-// quiet counts a pass that found every mark where it was.
-func (m *metrics) quiet(time.Duration) {
+// quiet counts a pass that had nothing to plan; good says that no device is in trouble.
+func (m *metrics) quiet(good bool) {
 	m.passes.WithLabelValues("quiet").Inc()
-	m.lastGood.SetToCurrentTime()
+	if good {
+		m.lastGood.SetToCurrentTime()
+	}
 }
 
 func (m *metrics) pass(p *controller.Pass, err error, took time.Duration) {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,7 +12,6 @@ import (
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
-	"bulkhead/pkg/driver"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/reconcile"
 )
@@ -24,13 +24,13 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	if w.reload || d.expired(began) || d.cutOff(began) {
 		d.reload(ctx)
 	}
-	due, marks, soon := d.due(ctx, w)
+	due, seen, soon := d.due(ctx, w)
 	if soon > 0 {
 		d.next.add(why{what: "again", after: soon}, d.o.Now())
 	}
-	due = d.repair(ctx, due)
+	due = d.repair(ctx, due, seen)
 	if len(due) == 0 {
-		d.metrics.quiet(d.o.Now().Sub(began))
+		d.metrics.quiet(len(d.View().Trouble) == 0)
 		d.planExpiry()
 		return
 	}
@@ -45,7 +45,7 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	}
 	d.o.Log.Debug("a pass begins", "why", w.why, "devices", len(due))
 	p, err := d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{Only: only})
-	d.done(due, marks, p, err, began)
+	d.done(due, seen, p, err, began)
 	d.planExpiry()
 }
 
@@ -87,7 +87,7 @@ func (d *Daemon) reload(ctx context.Context) {
 // same reports whether a site says what the one in force says: then that one is kept,
 // with all that was worked out for it.
 func (d *Daemon) same(s *reconcile.Site) bool {
-	if d.site == nil || s.Config.Hash != d.site.Config.Hash || s.Inventory.Hash() != d.site.Inventory.Hash() || !slices.Equal(s.Quarantined, d.site.Quarantined) {
+	if d.site == nil || s.Config.Hash != d.site.Config.Hash || s.Inventory != d.site.Inventory && s.InventoryHash() != d.site.InventoryHash() || !slices.Equal(s.Quarantined, d.site.Quarantined) {
 		return false
 	}
 	if d.expired(s.Now) {
@@ -145,19 +145,19 @@ func (d *Daemon) planExpiry() {
 	}
 }
 
-// due gives the devices that have to be looked at, with their marks from before; soon
+// due gives the devices that have to be looked at, with what was seen of them; soon
 // is when to come back for those that have to wait.
-func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, marks map[string]string, soon time.Duration) {
-	marks = map[string]string{}
+func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, seen map[string]look, soon time.Duration) {
 	later := func(wait time.Duration) {
 		if soon == 0 || wait < soon {
 			soon = wait
 		}
 	}
 	now := d.o.Now()
+	var maybe []*reconcile.Device
 	for _, x := range d.devices {
 		k := d.known[x.Name]
-		if !w.all && !w.devices[x.Name] && k.failures == 0 {
+		if k.looking || !w.all && !w.devices[x.Name] && k.failures == 0 {
 			continue
 		}
 		if wait := k.retry.Sub(now); k.failures > 0 && wait > 0 {
@@ -168,46 +168,69 @@ func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, m
 			later(wait)
 			continue
 		}
-		if m, ok := x.Driver.(driver.Marker); ok && x.Err == nil {
-			mark, err := m.Mark(ctx)
-			if err == nil && mark == k.mark && k.site == d.site.Matrix {
-				continue
-			}
-			marks[x.Name] = mark
-		}
-		k.looked = now
-		due = append(due, x)
+		maybe = append(maybe, x)
 	}
-	return due, marks, soon
+	seen = map[string]look{}
+	for name, l := range d.looks(ctx, maybe) {
+		k := d.known[name]
+		k.looked = now
+		seen[name] = l
+		switch {
+		case l.same:
+			k.mark = l.mark
+		case l.err != nil:
+			d.failed(name, k, l.err.Error())
+		}
+	}
+	for _, x := range maybe {
+		if l, ok := seen[x.Name]; ok && !l.same && l.err == nil {
+			due = append(due, x)
+		}
+	}
+	return due, seen, soon
 }
 
-// remember keeps the state of a device that is in sync, if nobody has written to it
-// since it was found to be.
-func (d *Daemon) remember(x *reconcile.Device, k *known) {
-	if m, ok := x.Driver.(driver.Marker); !ok || k.goodSite == d.site.Matrix && k.good != nil {
+// failed has a device tried again later, and later each time, and shows what keeps it
+// from being what it has to be.
+func (d *Daemon) failed(name string, k *known, text string) {
+	now := d.o.Now()
+	k.site, k.mark = nil, ""
+	k.failures++
+	wait := min(firstRetry<<min(k.failures-1, 20), lastRetry)
+	k.retry = now.Add(wait)
+	d.next.add(why{what: "another try", after: wait}, now)
+	d.publish(func(v *View) {
+		v.Trouble = maps.Clone(v.Trouble)
+		v.Trouble[name] = text
+	})
+}
+
+// remember keeps the state of a device that was found in sync, if it still holds that.
+func (d *Daemon) remember(x *reconcile.Device, k *known, print string) {
+	if k.goodSite == d.site.Matrix && k.good != nil {
 		return
-	} else {
-		s, err := x.Driver.Read(context.Background())
-		if mark, markErr := m.Mark(context.Background()); err == nil && markErr == nil && mark == k.mark {
-			k.good, k.goodSite, k.goodAt = s, d.site.Matrix, d.o.Now()
-		}
+	}
+	s, err := x.Read(context.Background())
+	if err == nil && s.Fingerprint() == print {
+		k.good, k.goodPrint, k.goodSite, k.goodAt = s, print, d.site.Matrix, d.o.Now()
 	}
 }
 
 // repair puts right what others did to devices that were in sync, at once, and
 // returns those that a pass has to look at.
-func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device) (left []*reconcile.Device) {
+func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device, seen map[string]look) (left []*reconcile.Device) {
 	if d.site.Config.Settings.Drift == config.DriftReport {
 		return due
 	}
 	for _, x := range due {
 		k := d.known[x.Name]
-		if k.good == nil || k.goodSite != d.site.Matrix || k.failures > 0 {
+		now := seen[x.Name].now
+		if now == nil || k.good == nil || k.goodSite != d.site.Matrix || k.failures > 0 {
 			left = append(left, x)
 			continue
 		}
 		began := d.o.Now()
-		done, err := d.c.Repair(ctx, d.site, x, k.good, k.goodAt)
+		done, err := d.c.Repair(ctx, d.site, x, now, k.good, k.goodAt)
 		if done == nil && err == nil {
 			left = append(left, x)
 			continue
@@ -227,7 +250,7 @@ func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device) (left []*r
 }
 
 // done notes what became of a pass.
-func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *controller.Pass, err error, began time.Time) {
+func (d *Daemon) done(due []*reconcile.Device, seen map[string]look, p *controller.Pass, err error, began time.Time) {
 	now := d.o.Now()
 	trouble := map[string]string{}
 	for name, text := range d.View().Trouble {
@@ -242,8 +265,8 @@ func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *contr
 		case text == "":
 			k.failures, k.site, k.mark = 0, nil, ""
 			if p.Result == controller.InSync {
-				k.site, k.mark = d.site.Matrix, marks[x.Name]
-				d.remember(x, k)
+				k.site, k.mark = d.site.Matrix, seen[x.Name].mark
+				d.remember(x, k, printOf(x, p.Plan))
 			} else {
 				k.good = nil // it holds something else now, and means to
 			}
@@ -252,11 +275,7 @@ func (d *Daemon) done(due []*reconcile.Device, marks map[string]string, p *contr
 			}
 		default:
 			trouble[x.Name] = text
-			k.site, k.mark = nil, ""
-			k.failures++
-			wait := min(firstRetry<<min(k.failures-1, 20), lastRetry)
-			k.retry = now.Add(wait)
-			d.next.add(why{what: "another try", after: wait}, now)
+			d.failed(x.Name, k, text)
 		}
 	}
 	problem := ""
@@ -300,6 +319,15 @@ func (d *Daemon) verdict(x *reconcile.Device, p *controller.Pass, err error) str
 		return ""
 	}
 	return fmt.Sprintf("%s: %s", p.Result, p.Why)
+}
+
+// printOf is the fingerprint of a device when it was planned for.
+func printOf(x *reconcile.Device, p *plan.Plan) string {
+	i := slices.IndexFunc(p.Points, func(pt plan.Point) bool { return pt.Device == x.Name })
+	if i < 0 {
+		return ""
+	}
+	return p.Points[i].State
 }
 
 // statusLine is one line for systemctl status.

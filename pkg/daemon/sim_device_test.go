@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bulkhead/drivers/nftables"
@@ -30,6 +31,16 @@ type simDevice struct {
 	tell  func()
 	each  func(s driver.State) // sees every state that is in force
 	lies  bool
+	hangs atomic.Bool // no call ends before its caller gives up
+}
+
+// hang is what a call waits for on a device that hangs.
+func (d *simDevice) hang(ctx context.Context) error {
+	if !d.hangs.Load() {
+		return nil
+	}
+	<-ctx.Done()
+	return fmt.Errorf("%w: %w", driver.ErrUnreachable, ctx.Err())
 }
 
 type simTrial struct {
@@ -69,7 +80,10 @@ func (d *simDevice) tick() {
 	}
 }
 
-func (d *simDevice) Read(context.Context) (driver.State, error) {
+func (d *simDevice) Read(ctx context.Context) (driver.State, error) {
+	if err := d.hang(ctx); err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick()
@@ -79,7 +93,10 @@ func (d *simDevice) Read(context.Context) (driver.State, error) {
 	return d.state, nil
 }
 
-func (d *simDevice) Mark(context.Context) (string, error) {
+func (d *simDevice) Mark(ctx context.Context) (string, error) {
+	if err := d.hang(ctx); err != nil {
+		return "", err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick()
@@ -101,7 +118,10 @@ func (d *simDevice) moved(c *driver.Change) error {
 	return nil
 }
 
-func (d *simDevice) Apply(_ context.Context, c *driver.Change) error {
+func (d *simDevice) Apply(ctx context.Context, c *driver.Change) error {
+	if err := d.hang(ctx); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick()
@@ -145,7 +165,10 @@ func broken(s driver.State) driver.State {
 	return &nftables.State{Site: n.Site, Own: n.Own, Ruleset: &ruleset.Ruleset{Tables: []ruleset.Table{t}}}
 }
 
-func (d *simDevice) Try(_ context.Context, c *driver.Change, timeout time.Duration) error {
+func (d *simDevice) Try(ctx context.Context, c *driver.Change, timeout time.Duration) error {
+	if err := d.hang(ctx); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick()
@@ -174,7 +197,10 @@ func (d *simDevice) Trial(driver.State) *driver.Trial {
 	return &driver.Trial{Left: max(0, time.Until(d.trial.until)), Old: d.trial.old, New: d.trial.new}
 }
 
-func (d *simDevice) Confirm(_ context.Context, meant driver.State) error {
+func (d *simDevice) Confirm(ctx context.Context, meant driver.State) error {
+	if err := d.hang(ctx); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick()
@@ -193,7 +219,10 @@ func (d *simDevice) Confirm(_ context.Context, meant driver.State) error {
 	return after
 }
 
-func (d *simDevice) Undo(context.Context) error {
+func (d *simDevice) Undo(ctx context.Context) error {
+	if err := d.hang(ctx); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tick()

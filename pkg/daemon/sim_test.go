@@ -148,48 +148,56 @@ func TestSimulation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { simulate(t, seed, dir) })
 }
 
-func simulate(t *testing.T, seed uint64, dir string) {
+func newSimulation(t *testing.T, seed uint64) *simulation {
 	s := &simulation{t: t, rng: rand.New(rand.NewPCG(seed, 1)), devices: map[string]*simDevice{}, may: map[int]bool{0: true}}
 	for i, name := range []string{"gw-a", "gw-b"} {
 		s.devices[name] = &simDevice{Driver: nftables.New(nftables.Options{Site: "t", Interfaces: []string{"eth1", "eth2"}}),
 			rng: rand.New(rand.NewPCG(seed, uint64(i+2))), state: nftables.Empty("t"), saved: nftables.Empty("t"),
 			each: func(st driver.State) { s.inForce(name, st) }}
 	}
+	return s
+}
+
+// start runs a daemon; the function that is returned ends it.
+func (s *simulation) start(st *store.Store) (*daemon.Daemon, func()) {
+	log := slog.New(slog.DiscardHandler)
+	if *simLog {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	d := daemon.New(daemon.Options{Store: st, Now: s.now, Log: log, Interval: 5 * time.Minute, Load: s.load}, "sim", "here")
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		for { // a source that is down at the start ends it, and whoever runs it starts it again
+			err := d.Run(ctx)
+			if err == nil || !strings.Contains(err.Error(), "does not answer") {
+				ended <- err
+				return
+			}
+			select {
+			case <-ctx.Done():
+				ended <- nil
+				return
+			case <-time.After(2 * time.Second):
+			}
+		}
+	}()
+	return d, func() {
+		stop()
+		if err := <-ended; err != nil {
+			s.t.Error(err)
+		}
+	}
+}
+
+func simulate(t *testing.T, seed uint64, dir string) {
+	s := newSimulation(t, seed)
 	st, err := store.Open(dir, "t", s.now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	log := slog.New(slog.DiscardHandler)
-	if *simLog {
-		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
-	start := func() (*daemon.Daemon, func()) {
-		d := daemon.New(daemon.Options{Store: st, Now: s.now, Log: log, Interval: 5 * time.Minute, Load: s.load}, "sim", "here")
-		ctx, stop := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		go func() {
-			for { // a source that is down at the start ends it, and whoever runs it starts it again
-				err := d.Run(ctx)
-				if err == nil || !strings.Contains(err.Error(), "does not answer") {
-					ended <- err
-					return
-				}
-				select {
-				case <-ctx.Done():
-					ended <- nil
-					return
-				case <-time.After(2 * time.Second):
-				}
-			}
-		}()
-		return d, func() {
-			stop()
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-	}
+	start := func() (*daemon.Daemon, func()) { return s.start(st) }
 	d, stop := start()
 	time.Sleep(time.Minute)
 	for hour := range *simHours {
@@ -216,7 +224,7 @@ func simulate(t *testing.T, seed uint64, dir string) {
 // event makes something happen.
 func (s *simulation) event(d *daemon.Daemon) {
 	any := func() *simDevice { return s.devices[[]string{"gw-a", "gw-b"}[s.rng.IntN(2)]] }
-	switch s.rng.IntN(9) {
+	switch s.rng.IntN(10) {
 	case 0, 1, 2:
 		s.want(s.rng.IntN(6))
 		d.Wake("a change")
@@ -235,6 +243,8 @@ func (s *simulation) event(d *daemon.Daemon) {
 		s.mu.Lock()
 		s.offset += time.Duration(s.rng.IntN(600)-300) * time.Second
 		s.mu.Unlock()
+	case 9:
+		any().hangs.Store(s.rng.IntN(3) > 0)
 	case 8: // a reboot in the middle of whatever is under way
 		d.Wake("a look")
 		time.Sleep(time.Duration(s.rng.IntN(50)) * time.Millisecond)
@@ -250,6 +260,7 @@ func (s *simulation) heal(t *testing.T, d *daemon.Daemon, st *store.Store) {
 	s.mu.Unlock()
 	for _, x := range s.devices {
 		x.faults(0, false)
+		x.hangs.Store(false)
 	}
 	time.Sleep(45 * time.Minute) // more than the longest wait between two tries, and any trial
 	synctest.Wait()
@@ -269,4 +280,37 @@ func (s *simulation) heal(t *testing.T, d *daemon.Daemon, st *store.Store) {
 		t.Errorf("%d applies are unfinished, %v", len(open), err)
 	}
 	s.synced()
+}
+
+// A device that hangs keeps no other one from being put right.
+func TestHangingDevice(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSimulation(t, 1)
+		st, err := store.Open(dir, "t", s.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer st.Close()
+		_, stop := s.start(st)
+		defer stop()
+		time.Sleep(time.Minute)
+		good := s.devices["gw-b"].state
+		s.devices["gw-a"].hangs.Store(true)
+		s.devices["gw-a"].tamper()
+		time.Sleep(time.Second) // it is being looked at by now
+		s.devices["gw-b"].tamper()
+		if s.devices["gw-b"].state.Fingerprint() == good.Fingerprint() {
+			t.Fatal("nothing was taken away")
+		}
+		time.Sleep(3 * time.Second)
+		if s.devices["gw-b"].state.Fingerprint() != good.Fingerprint() {
+			t.Error("gw-b is not put right while gw-a hangs")
+		}
+		s.devices["gw-a"].hangs.Store(false)
+		time.Sleep(10 * time.Minute)
+		if got := ports(s.devices["gw-a"].state); !slices.Equal(got, []int{always, ofVersion}) {
+			t.Errorf("gw-a permits %v after it hung", got)
+		}
+	})
 }

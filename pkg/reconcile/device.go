@@ -88,7 +88,7 @@ func (s *Site) ObserveJob(ctx context.Context, d *Device, point string) (*apply.
 			points[i].Mode = policy.Observe
 		}
 	}
-	have, err := d.Driver.Read(ctx)
+	have, err := d.Read(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (s *Site) RenderText(d *Device) (string, error) {
 // Removal gives the change that takes one point's objects off its device. Other
 // points of ours on the device stay as they are installed.
 func (s *Site) Removal(ctx context.Context, d *Device, point string) (*driver.Change, error) {
-	have, err := d.Driver.Read(ctx)
+	have, err := d.Read(ctx)
 	if err != nil {
 		return nil, err
 	}

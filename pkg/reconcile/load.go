@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sort"
+	"sync"
 	"time"
 
 	"bulkhead/inventory"
@@ -42,7 +43,12 @@ type Site struct {
 	Sources []inventory.Standing
 	known   map[string]time.Time // when the report of each was read that was known before
 	kinds   []driver.Kind
+
+	inventoryHash func() string // worked out once: it writes every asset down
 }
+
+// InventoryHash is the inventory's: equal for two sites exactly if their assets are.
+func (s *Site) InventoryHash() string { return s.inventoryHash() }
 
 // Load reads a site directory and works it out, with what its sources report if
 // collect is set. Nothing is known of them from before: see LoadWith.
@@ -69,6 +75,65 @@ type LoadOptions struct {
 // LoadWith reads a site directory and works it out. Diagnostics are complete: the
 // site is nil exactly if one of them is an error, or err is not nil.
 func LoadWith(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, opt LoadOptions) (*Site, *diag.List, error) {
+	if k := opt.Keep; k != nil && k.Config.Dir == dir && k.Config.Unchanged() {
+		s, asked, err := k.again(ctx, now, opt)
+		if s != nil || err != nil {
+			return s, k.Diags, err
+		}
+		return load(ctx, dir, now, kinds, opt, asked)
+	}
+	return load(ctx, dir, now, kinds, opt, nil)
+}
+
+// asked is what others than the site directory say.
+type asked struct {
+	hash    string // of the site directory by which they were asked
+	sources []inventory.Standing
+	known   map[string]time.Time
+	cut     []Quarantine
+}
+
+func ask(ctx context.Context, cfg *config.Site, now time.Time, opt LoadOptions) (a *asked, err error) {
+	a = &asked{hash: cfg.Hash}
+	if opt.Collect {
+		if a.sources, a.known, err = collect(ctx, cfg, opt, now); err != nil {
+			return nil, err
+		}
+	}
+	for _, f := range opt.Quarantined {
+		more, err := f(cfg.Settings.Name)
+		if err != nil {
+			return nil, err
+		}
+		a.cut = append(a.cut, more...)
+	}
+	return a, nil
+}
+
+// again gives the site as it is now if nothing has changed but the time; nil if
+// something else has.
+func (s *Site) again(ctx context.Context, now time.Time, opt LoadOptions) (*Site, *asked, error) {
+	a, err := ask(ctx, s.Config, now, opt)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !slices.EqualFunc(s.Sources, a.sources, sameStanding) || !slices.Equal(s.Quarantined, ActiveQuarantines(a.cut, now)) || s.expired(now) {
+		return nil, a, nil
+	}
+	same := *s
+	same.Sources, same.known, same.Reports = a.sources, a.known, reportsOf(a.sources)
+	same.Now, same.World.Now = now, now // what is timed has that much less time
+	return &same, a, nil
+}
+
+func reportsOf(list []inventory.Standing) (out []inventory.Report) {
+	for i := range list {
+		out = append(out, list[i].Report)
+	}
+	return out
+}
+
+func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, opt LoadOptions, a *asked) (*Site, *diag.List, error) {
 	cfg, diags := config.Load(dir)
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
@@ -81,36 +146,15 @@ func LoadWith(ctx context.Context, dir string, now time.Time, kinds []driver.Kin
 		diags.Append(problems)
 		return nil, diags, nil
 	}
-	reports := []inventory.Report{cfg.Report()}
-	var sources []inventory.Standing
-	var known map[string]time.Time
-	if opt.Collect {
+	if a == nil || a.hash != cfg.Hash {
 		var err error
-		if sources, known, err = collect(ctx, cfg, opt, now); err != nil {
+		if a, err = ask(ctx, cfg, now, opt); err != nil {
 			return nil, diags, err
 		}
-		for i := range sources {
-			reports = append(reports, sources[i].Report)
-		}
 	}
-	var q []Quarantine
-	for _, f := range opt.Quarantined {
-		more, err := f(cfg.Settings.Name)
-		if err != nil {
-			return nil, diags, err
-		}
-		q = append(q, more...)
-	}
-	if k := opt.Keep; k != nil && k.Config.Hash == cfg.Hash && slices.EqualFunc(k.Sources, sources, sameStanding) &&
-		slices.Equal(k.Quarantined, ActiveQuarantines(q, now)) && !k.expired(now) {
-		same := *k
-		same.Sources, same.known, same.Reports = sources, known, reports[1:]
-		same.Now, same.World.Now = now, now // what is timed has that much less time
-		return &same, diags, nil
-	}
-	s, err := Build(cfg, reports, now, kinds, diags, q...)
+	s, err := Build(cfg, append([]inventory.Report{cfg.Report()}, reportsOf(a.sources)...), now, kinds, diags, a.cut...)
 	if s != nil {
-		s.Sources, s.known = sources, known
+		s.Sources, s.known = a.sources, a.known
 	}
 	return s, diags, err
 }
@@ -131,11 +175,14 @@ func (s *Site) expired(now time.Time) bool {
 
 // Build works a loaded site out.
 func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []driver.Kind, diags *diag.List, q ...Quarantine) (*Site, error) {
+	whole := *cfg // what quarantine adds is not the directory's
+	cfg = &whole
 	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds, Quarantined: ActiveQuarantines(q, now)}
 	if len(reports) > 1 { // the first is the site directory's own
 		s.Reports = reports[1:]
 	}
 	s.Inventory = inventory.Merge(reports, inventory.MergeOptions{Precedence: cfg.Settings.Precedence})
+	s.inventoryHash = sync.OnceValue(s.Inventory.Hash)
 	quarantine(cfg, s.Quarantined, s.Inventory.Assets)
 	classifier, problems := classify.Compile(cfg.Book, protects(cfg))
 	diags.Append(problems)
@@ -175,6 +222,7 @@ type Device struct {
 	// for it then.
 	Err error
 
+	here   bool         // it is this host, in the network namespace of the thread
 	proofs *prove.Cache // what was shown of its tables: the rendered ones are read back later
 }
 
@@ -207,6 +255,7 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 		}
 		d.Config = append(d.Config, p)
 		ns, ok := k.Netns(&p)
+		d.here = ok && ns == ""
 		resolved, err := s.resolve(ctx, &p, ns, ok && !offline)
 		if err != nil {
 			d.Err = err

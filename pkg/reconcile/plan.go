@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -46,15 +45,20 @@ type Result struct {
 func (s *Site) RunOnce(ctx context.Context, devices []*Device, opt Options) (*Result, error) {
 	p := s.newPlan()
 	r := &Result{Plan: p}
+	parts, err := s.planAll(ctx, devices, opt)
+	if err != nil {
+		return nil, err
+	}
 	byKey := map[string]int{}
 	var all []compile.Point
-	for _, d := range devices {
-		flows, err := s.planDevice(ctx, d, opt, r)
-		if err != nil {
-			return nil, err
+	for i, part := range parts {
+		p.Points = append(p.Points, part.points...)
+		r.Jobs = append(r.Jobs, part.jobs...)
+		if part.omitted != "" {
+			p.FlowsOmitted = part.omitted
 		}
-		mergeFlows(p, flows, byKey)
-		all = append(all, d.Points...)
+		mergeFlows(p, part.flows, byKey)
+		all = append(all, devices[i].Points...)
 	}
 	plan.SortFlows(p.Flows)
 	slices.SortFunc(p.Points, func(a, b plan.Point) int {
@@ -114,7 +118,7 @@ func mergeFlows(p *plan.Plan, flows []plan.FlowChange, index map[string]int) {
 func (s *Site) newPlan() *plan.Plan {
 	m := s.Matrix
 	p := &plan.Plan{FormatVersion: plan.FormatVersion, Site: s.Config.Settings.Name, MadeAt: s.Now.UTC(),
-		PolicyHash: s.Config.Hash, InventoryHash: s.Inventory.Hash(),
+		PolicyHash: s.Config.Hash, InventoryHash: s.InventoryHash(),
 		Flows: []plan.FlowChange{}, Points: []plan.Point{}, Brakes: []plan.Brake{}, Tests: Summary(s.RunTests()),
 		Classes: plan.Size{Assets: len(s.Inventory.Assets), Groups: len(m.Groups), Policies: len(m.Policies),
 			Classes: len(m.Classes), Rows: m.Rows(), Cols: m.Cols(), Cells: len(m.Cells)},
@@ -192,136 +196,6 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// planDevice plans one device into r and returns its flow changes. A device that
-// cannot be read or cannot take the change fails for itself only.
-func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, r *Result) ([]plan.FlowChange, error) {
-	if len(opt.Only) > 0 && !slices.ContainsFunc(d.Points, func(p compile.Point) bool { return slices.Contains(opt.Only, p.Name) }) {
-		return nil, nil
-	}
-	rows := make([]plan.Point, len(d.Points))
-	for i := range d.Points {
-		rows[i] = s.newRow(d, i)
-	}
-	fail := func(status plan.Status, err error) {
-		for i := range rows {
-			rows[i].Status, rows[i].Error = status, err.Error()
-		}
-		r.Plan.Points = append(r.Plan.Points, rows...)
-	}
-	if d.Err != nil {
-		fail(plan.Unreachable, d.Err)
-		return nil, nil
-	}
-	have, err := d.Driver.Read(ctx)
-	if err != nil {
-		fail(plan.Unreachable, err)
-		return nil, nil
-	}
-	if t, ok := d.Driver.(driver.Trier); ok && opt.Lasting {
-		if x := t.Trial(have); x != nil && x.Left > 0 {
-			fail(plan.Refused, fmt.Errorf("a change is on trial there that nobody waits for; the device goes back in %s", x.Left.Round(time.Second)))
-			return nil, nil
-		}
-	}
-	want := s.desired(d, d.Points, opt.Enforced)
-	rendered, err := d.Driver.Render(want, have)
-	if errors.Is(err, driver.ErrRefused) {
-		fail(plan.Refused, err)
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	change, err := d.Driver.Diff(have, rendered.State)
-	if err != nil {
-		return nil, err
-	}
-	flows, err := s.fillRows(d, rows, have, rendered, change, opt, r)
-	if err != nil {
-		return nil, err
-	}
-	r.Plan.Points = append(r.Plan.Points, rows...)
-	if !change.Empty() && rows[0].Status == plan.Changes {
-		r.Jobs = append(r.Jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Now: s.Now, Proofs: d.proofs, Encode: s.encoder(d.Kind)})
-	}
-	return flows, nil
-}
-
-func (s *Site) newRow(d *Device, i int) plan.Point {
-	p := &d.Points[i]
-	row := plan.Point{Name: p.Name, Driver: d.Kind, Device: d.Name, Mode: string(p.Mode), Status: plan.InSync,
-		Ops: []driver.Op{}, Usage: []driver.Usage{}, Residue: []driver.Residue{}, Essential: []string{}, Failsafe: []string{}}
-	for _, f := range p.Failsafe {
-		row.Failsafe = append(row.Failsafe, fmt.Sprintf("%s from %s, both ways (%s), to %s", f.Services, f.From, f.Cause, f.To))
-	}
-	return row
-}
-
-func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendered *driver.Rendered, change *driver.Change, opt Options, r *Result) ([]plan.FlowChange, error) {
-	now, err := d.Driver.Decode(have)
-	if err != nil {
-		return nil, err
-	}
-	before := d.proofs.Device(s.Matrix, d.Points, now)
-	after := before
-	if !change.Empty() {
-		then, err := d.Driver.Decode(rendered.State)
-		if err != nil {
-			return nil, err
-		}
-		after = d.proofs.Device(s.Matrix, d.Points, then)
-	}
-	for i := range rows {
-		rows[i].State = have.Fingerprint()
-		rows[i].Usage = append(rows[i].Usage, rendered.Usage...)
-		rows[i].Essential = append(rows[i].Essential, rendered.Essential...)
-		rows[i].Before, rows[i].After = &before[i], &after[i]
-		rows[i].First = d.Points[i].Mode == policy.Enforce && !opt.Enforced[rows[i].Name] &&
-			!(slices.Contains(now.Installed, rows[i].Name) && drops(now, d.Points[i].Hooks()))
-		if !change.Empty() {
-			rows[i].Status = plan.Changes
-		}
-		for _, res := range rendered.Residue {
-			if res.Point == rows[i].Name {
-				rows[i].Residue = append(rows[i].Residue, res)
-			}
-		}
-	}
-	rows[0].Ops = append(rows[0].Ops, change.Ops...)
-	if s.inexact(d, rows) || change.Empty() {
-		return nil, nil
-	}
-	installedPoints := []compile.Point{}
-	for _, p := range d.Points {
-		if slices.Contains(now.Installed, p.Name) {
-			installedPoints = append(installedPoints, p)
-		}
-	}
-	if len(installedPoints) == 0 {
-		now = nil // nothing of ours judges anything yet
-	}
-	base, err := s.shareBase(d, have, now, opt)
-	if err != nil {
-		return nil, err
-	}
-	var named []netip.Addr
-	// A first enforcement has a brake of its own.
-	if base != nil && !slices.ContainsFunc(rows, func(r plan.Point) bool { return r.First }) {
-		named = s.namedAddrs()
-	}
-	if base != now && named != nil {
-		rows[0].NewlyDenied, named = plan.DeniedShare(s.Matrix, d.Points, base, named), nil
-	}
-	flows, omitted, share := plan.DiffFlowsShare(s.Matrix, d.Points, now, named)
-	if share != nil {
-		rows[0].NewlyDenied = share
-	}
-	if omitted != "" {
-		r.Plan.FlowsOmitted = omitted
-	}
-	return flows, nil
 }
 
 // namedAddrs gives an address for each that the site names: of assets, and of the

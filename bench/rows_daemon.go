@@ -32,7 +32,7 @@ func daemonRows(s size) []harness.Row {
 	const cells, whole = "cells", "estate"
 	return []harness.Row{{
 		Name: "idle", Title: "1,000 points, 100,000 addresses: a pass that finds nothing changed",
-		From:     "A daemon with 1,000 devices that are simulated in memory and can only be read, as a cloud's API or a switch: a gateway to each of 1,000 networks of 100 addresses. From the end of the interval to the word that nothing has to be done: the site directory's files are read, every device is read and held against what was proved of it. Then what the process keeps, after the collector ran and after a quiet half minute.",
+		From:     "A daemon with 1,000 devices that are simulated in memory and can only be read, as a cloud's API or a switch: each protects 100 addresses. From the end of the interval to the word that nothing has to be done: the site directory's files are read, every device is read and held against what was proved of it. Then what the process keeps, after the collector ran and after a quiet half minute.",
 		Variants: []harness.Variant{{Name: cells, Run: func(ctx context.Context, r *harness.Recorder) error { return idles(ctx, r, s) }}},
 		Goals: []harness.Goal{
 			{Text: "2 CPU s", Of: harness.Ref{Variant: cells, Figure: "pass" + harness.CPU}, AtMost: 2},
@@ -173,7 +173,7 @@ func idles(ctx context.Context, r *harness.Recorder, s size) error {
 		return err
 	}
 	r.Check(points == s.cells && x.d.View().Pass == before && len(x.d.View().Trouble) == 0, "nothing had to be planned for any of the points, and none is in trouble")
-	r.Value("of a core", harness.Times, r.Figure("pass"+harness.CPU)/daemon.DefaultInterval.Seconds())
+	r.Value("of a core", harness.Part, r.Figure("pass"+harness.CPU)/daemon.DefaultInterval.Seconds())
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

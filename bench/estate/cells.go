@@ -2,7 +2,6 @@ package estate
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"bulkhead/pkg/policy"
@@ -11,14 +10,14 @@ import (
 // The cells of a site with many points.
 const (
 	cellSize  = 100 // addresses
-	cellRoles = 10
+	cellRoles = 4
 )
 
-// Cells generates a site of many small networks, as of branches or of the cells of a
-// plant: 100 addresses each in a /24 of its own, ten of every role, and a gateway for
-// each that is a point of its own, of the given driver. Roles may reach each other
-// within a cell (20 policies with `same`), all may reach the services that the first
-// cell gives, and its operators may reach everybody.
+// Cells generates a site of many small devices, as of the ports of switches or the
+// interfaces of instances: each protects 100 addresses, 25 of each of four roles, and is a
+// point of its own, of the given driver. Addresses go by role, as in a plant whose
+// subnets do. Eight policies lead from role to role; all may reach the services of the
+// first cell, and its operators may reach everybody.
 func Cells(cells int, driver string) *Estate {
 	e := &Estate{Name: "cells", Book: &policy.Rulebook{}, groups: map[string]*members{}, policyText: map[string]string{}}
 	cell, role := label{name: "cell"}, label{name: "role"}
@@ -30,18 +29,17 @@ func Cells(cells int, driver string) *Estate {
 		cell.values = append(cell.values, numbered("c", c, 4))
 		points.put("  %s:", numbered("gw", c, 4))
 		points.put("    driver: %s", driver)
-		points.put("    zones:")
-		points.put("      inside: {interfaces: [eth1], prefixes: [10.%d.%d.0/24], antispoof: \"off\"}", c>>8, c&255)
-		points.put("      outside: {interfaces: [eth2], prefixes: [0.0.0.0/0], antispoof: \"off\"}")
+		points.put("    protects: 'labels.cell == %q'", cell.values[c])
 		for i := range cellSize {
 			n := c*cellSize + i
 			e.hosts = append(e.hosts, host{id: numbered("h", n, len(digits(cells*cellSize-1))),
-				addr:   netip.AddrFrom4([4]byte{10, byte(c >> 8), byte(c), byte(10 + i)}),
+				addr:   addr4(10<<24 | uint64(i%cellRoles)<<16 | uint64(c*cellSize/cellRoles+i/cellRoles)),
 				values: []uint16{uint16(c), uint16(i % cellRoles)}})
 		}
 	}
 	e.labels = []label{cell, role}
 	points.put("name: cells")
+	points.put("essential: {off: [dhcp]}") // of what the rules of such devices know no source ports
 	points.put("observe_learn: 0s")
 	points.put("limits: {first_enforcement: accept}")
 	e.policyText[settingsFile] = points.text.String()
@@ -56,20 +54,20 @@ func Cells(cells int, driver string) *Estate {
 
 	r := stream(Seed, "cells")
 	out := e.newPolicies()
-	allow := func(name, from, to string, same []string, ports ...int) {
+	allow := func(name, from, to string, ports ...int) {
 		var services []service
 		for _, port := range ports {
 			services = append(services, literal("tcp", tcp, port))
 		}
-		out.put(policy.Policy{Name: name, From: []string{from}, To: []string{to}, Same: same,
+		out.put(policy.Policy{Name: name, From: []string{from}, To: []string{to},
 			Action: policy.Allow, Tier: policy.Application, Order: 100, Direction: policy.Both}, services)
 	}
 	for i := range 2 * cellRoles {
-		allow(numbered("within-", i, 2), role.values[r.below(cellRoles)], role.values[r.below(cellRoles)], []string{"cell"}, 1+r.below(maxPort), 1+r.below(maxPort))
+		allow(numbered("within-", i, 2), role.values[r.below(cellRoles)], role.values[r.below(cellRoles)], 1+r.below(maxPort), 1+r.below(maxPort))
 	}
 	for i, name := range role.values {
-		allow(fmt.Sprintf("serve-%s", strings.TrimPrefix(name, "r")), name, "services", nil, 53, 123, 8000+i)
-		allow(fmt.Sprintf("operate-%s", strings.TrimPrefix(name, "r")), "operators", name, nil, 22)
+		allow(fmt.Sprintf("serve-%s", strings.TrimPrefix(name, "r")), name, "services", 53, 123, 8000+i)
+		allow(fmt.Sprintf("operate-%s", strings.TrimPrefix(name, "r")), "operators", name, 22)
 	}
 	out.done()
 	return e.finish()

@@ -117,5 +117,7 @@ func Verify(ctx context.Context, d driver.Driver, m *compile.Matrix, points []co
 	if err != nil {
 		return []prove.Result{}, err
 	}
-	return proofs.Device(m, points, dec), nil
+	var out []prove.Result
+	m.Exclusive(func() { out = proofs.Device(m, points, dec) })
+	return out, nil
 }

@@ -112,13 +112,21 @@ func coverage(m *Matrix, points []Point, limit int) []Uncovered {
 	}
 	places := packet.PartitionAddrs(sets)
 	parts := packet.Join(classes, places)
+	// With thousands of endpoints nearly every flow has one at an end; asking all points
+	// for each pair would take hours.
+	guarded := make([]bool, len(places))
+	for i, p := range places {
+		guarded[i] = guards(points, p.First())
+	}
 	rows := map[string]*Uncovered{}
 	if len(parts)*len(parts) > limit {
-		m.uncoveredPlaces(rows, points, parts, len(places))
+		m.uncoveredPlaces(rows, points, parts, guarded)
 	} else {
 		for _, s := range parts {
 			for _, d := range parts {
-				m.uncovered(rows, points, s, d)
+				if !guarded[s.B] && !guarded[d.B] {
+					m.uncovered(rows, points, s, d)
+				}
 			}
 		}
 	}
@@ -141,19 +149,26 @@ func coverage(m *Matrix, points []Point, limit int) []Uncovered {
 	return out
 }
 
+// guards reports whether a point drops denied flows of an address with whomever.
+func guards(points []Point, a netip.Addr) bool {
+	return slices.ContainsFunc(points, func(p Point) bool {
+		return p.Endpoint && p.Unsure == "" && p.Mode != policy.Observe && p.Protects.Contains(a)
+	})
+}
+
 // uncoveredPlaces is uncovered for whole places: whether a point sees a flow is the
 // same for all addresses of a place. A denied flow between two places is looked for as
 // an example; where none is found the row stays, since there may be one.
-func (m *Matrix) uncoveredPlaces(rows map[string]*Uncovered, points []Point, parts []packet.Joint, places int) {
-	in := make([][]packet.Joint, places)
-	named := make([]bool, places)
+func (m *Matrix) uncoveredPlaces(rows map[string]*Uncovered, points []Point, parts []packet.Joint, guarded []bool) {
+	in := make([][]packet.Joint, len(guarded))
+	named := make([]bool, len(guarded))
 	for _, j := range parts {
 		in[j.B] = append(in[j.B], j)
 		named[j.B] = named[j.B] || len(m.named(j.A)) > 0
 	}
 	for a, srcs := range in {
 		for b, dsts := range in {
-			if len(srcs) == 0 || len(dsts) == 0 || !named[a] && !named[b] {
+			if len(srcs) == 0 || len(dsts) == 0 || !named[a] && !named[b] || guarded[a] || guarded[b] {
 				continue
 			}
 			src, dst := srcs[0].Addrs.First(), dsts[0].Addrs.First()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"bulkhead/inventory"
@@ -46,6 +47,19 @@ type Matrix struct {
 	asked      [][2]bool // class -> as a source, as a destination; nil for all. See Part
 	b          *builder
 	layouts    []*Layout // see Layouts
+
+	using sync.Mutex // see Exclusive
+}
+
+// Exclusive calls f while nobody else who asks for that works with the matrix. Cells,
+// layouts and what policies say by themselves are worked out when they are first asked
+// for, so that a matrix that several goroutines share must be used inside of this:
+// those who plan for devices, prove them, or answer questions meanwhile. Calls do not
+// nest.
+func (m *Matrix) Exclusive(f func()) {
+	m.using.Lock()
+	defer m.using.Unlock()
+	f()
 }
 
 // denseCells is up to how many pairs of rows and columns are worked out at once.

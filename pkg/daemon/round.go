@@ -4,12 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
-	"bulkhead/pkg/compile"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/plan"
@@ -93,21 +91,9 @@ func (d *Daemon) same(s *reconcile.Site) bool {
 	if d.expired(s.Now) {
 		return false
 	}
-	// What surrounds a device (addresses, routes) is part of what it enforces.
-	fresh, err := s.Devices(context.Background(), false)
-	if err != nil || len(fresh) != len(d.devices) {
-		return false
-	}
-	for i := range fresh {
-		if (fresh[i].Err == nil) != (d.devices[i].Err == nil) || !samePoints(fresh[i].Points, d.devices[i].Points) {
-			return false
-		}
-	}
-	return true
-}
-
-func samePoints(a, b []compile.Point) bool {
-	return slices.EqualFunc(a, b, func(x, y compile.Point) bool { return reflect.DeepEqual(x, y) })
+	// What surrounds a device (addresses, routes) is part of what it enforces. Points of
+	// another inventory protect what they did, or it would have another hash.
+	return s.SameSurroundings(context.Background(), d.devices)
 }
 
 // expired reports whether a policy of the site in force has expired since it was

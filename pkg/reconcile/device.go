@@ -31,6 +31,12 @@ func (s *Site) desired(d *Device, points []compile.Point, enforced map[string]bo
 	return want
 }
 
+// render renders what points of a device must enforce.
+func (s *Site) render(d *Device, points []compile.Point, enforced map[string]bool, have driver.State) (r *driver.Rendered, err error) {
+	s.Matrix.Exclusive(func() { r, err = d.Driver.Render(s.desired(d, points, enforced), have) })
+	return r, err
+}
+
 // encoder gives what writes down states of a kind; nil if nothing can.
 func (s *Site) encoder(kind string) func(driver.State) ([]byte, error) {
 	i := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == kind })
@@ -92,7 +98,7 @@ func (s *Site) ObserveJob(ctx context.Context, d *Device, point string) (*apply.
 	if err != nil {
 		return nil, err
 	}
-	r, err := d.Driver.Render(s.desired(d, points, enforced), have)
+	r, err := s.render(d, points, enforced, have)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +130,7 @@ func (s *Site) RemovalJob(d *Device, point string, ch *driver.Change) apply.Job 
 // RenderText gives the native configuration of a device in its own language. It
 // reads nothing from the device.
 func (s *Site) RenderText(d *Device) (string, error) {
-	r, err := d.Driver.Render(s.desired(d, d.Points, nil), nil)
+	r, err := s.render(d, d.Points, nil, nil)
 	if err != nil {
 		return "", err
 	}
@@ -155,7 +161,7 @@ func (s *Site) Removal(ctx context.Context, d *Device, point string) (*driver.Ch
 			stay = append(stay, p)
 		}
 	}
-	r, err := d.Driver.Render(s.desired(d, stay, nil), have)
+	r, err := s.render(d, stay, nil, have)
 	if err != nil {
 		return nil, err
 	}

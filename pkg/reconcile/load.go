@@ -223,6 +223,7 @@ type Device struct {
 	Err error
 
 	here   bool         // it is this host, in the network namespace of the thread
+	host   bool         // what surrounds it was looked at
 	proofs *prove.Cache // what was shown of its tables: the rendered ones are read back later
 }
 
@@ -255,7 +256,7 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 		}
 		d.Config = append(d.Config, p)
 		ns, ok := k.Netns(&p)
-		d.here = ok && ns == ""
+		d.here, d.host = ok && ns == "", ok
 		resolved, err := s.resolve(ctx, &p, ns, ok && !offline)
 		if err != nil {
 			d.Err = err
@@ -273,6 +274,18 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 	}
 	sort.Slice(out, func(i, j int) bool { return out[i].Name < out[j].Name })
 	return out, nil
+}
+
+// SameSurroundings reports whether addresses and routes of devices that are hosts are
+// still those that the points were resolved from; the site is the one that they are of.
+func (s *Site) SameSurroundings(ctx context.Context, devices []*Device) bool {
+	if !slices.ContainsFunc(devices, func(d *Device) bool { return d.host }) {
+		return true
+	}
+	fresh, err := s.Devices(ctx, false)
+	return err == nil && slices.EqualFunc(fresh, devices, func(a, b *Device) bool {
+		return (a.Err == nil) == (b.Err == nil) && reflect.DeepEqual(a.Points, b.Points)
+	})
 }
 
 func kindNames(kinds []driver.Kind) string {

@@ -67,7 +67,7 @@ func (s *Site) RunOnce(ctx context.Context, devices []*Device, opt Options) (*Re
 		}
 		return 1
 	})
-	p.Uncovered = compile.Coverage(s.Matrix, s.effective(all, p))
+	s.Matrix.Exclusive(func() { p.Uncovered = compile.Coverage(s.Matrix, s.effective(all, p)) })
 	if err := s.brakes(p, opt); err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -21,14 +20,9 @@ import (
 // for itself, and holds the others up no longer than this.
 const ReadTimeout = time.Minute
 
-const (
-	// readsAtOnce bounds how many devices are read at the same time, which is waiting for
-	// the network most of the time.
-	readsAtOnce = 16
-	// worksAtOnce bounds for how many a plan is worked out at the same time: a large one
-	// takes a gigabyte.
-	worksAtOnce = 4
-)
+// readsAtOnce bounds how many devices are read at the same time, which is waiting for
+// the network most of the time. What is worked out of it has the matrix for itself.
+const readsAtOnce = 16
 
 // part is what one device adds to a plan.
 type part struct {
@@ -42,8 +36,7 @@ type part struct {
 // same order, however long each takes.
 func (s *Site) planAll(ctx context.Context, devices []*Device, opt Options) ([]part, error) {
 	out, errs := make([]part, len(devices)), make([]error, len(devices))
-	works := make(chan struct{}, min(worksAtOnce, runtime.GOMAXPROCS(0)))
-	EachDevice(devices, func(i int) { out[i], errs[i] = s.planDevice(ctx, devices[i], opt, works) })
+	EachDevice(devices, func(i int) { out[i], errs[i] = s.planDevice(ctx, devices[i], opt) })
 	return out, errors.Join(errs...)
 }
 
@@ -89,7 +82,7 @@ func (d *Device) Read(ctx context.Context) (driver.State, error) {
 
 // planDevice plans one device. A device that cannot be read or cannot take the change
 // fails for itself only.
-func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, works chan struct{}) (part, error) {
+func (s *Site) planDevice(ctx context.Context, d *Device, opt Options) (part, error) {
 	var r part
 	if len(opt.Only) > 0 && !slices.ContainsFunc(d.Points, func(p compile.Point) bool { return slices.Contains(opt.Only, p.Name) }) {
 		return r, nil
@@ -113,36 +106,40 @@ func (s *Site) planDevice(ctx context.Context, d *Device, opt Options, works cha
 		fail(plan.Unreachable, err)
 		return r, nil
 	}
-	works <- struct{}{}
-	defer func() { <-works }()
+	s.Matrix.Exclusive(func() { err = s.work(d, have, rows, opt, &r, fail) })
+	return r, err
+}
+
+// work plans a device that holds have.
+func (s *Site) work(d *Device, have driver.State, rows []plan.Point, opt Options, r *part, fail func(plan.Status, error)) error {
 	if t, ok := d.Driver.(driver.Trier); ok && opt.Lasting {
 		if x := t.Trial(have); x != nil && x.Left > 0 {
 			fail(plan.Refused, fmt.Errorf("a change is on trial there that nobody waits for; the device goes back in %s", x.Left.Round(time.Second)))
-			return r, nil
+			return nil
 		}
 	}
 	want := s.desired(d, d.Points, opt.Enforced)
 	rendered, err := d.Driver.Render(want, have)
 	if errors.Is(err, driver.ErrRefused) {
 		fail(plan.Refused, err)
-		return r, nil
+		return nil
 	}
 	if err != nil {
-		return r, err
+		return err
 	}
 	change, err := d.Driver.Diff(have, rendered.State)
 	if err != nil {
-		return r, err
+		return err
 	}
 	r.flows, r.omitted, err = s.fillRows(d, rows, have, rendered, change, opt)
 	if err != nil {
-		return r, err
+		return err
 	}
 	r.points = append(r.points, rows...)
 	if !change.Empty() && rows[0].Status == plan.Changes {
 		r.jobs = append(r.jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Now: s.Now, Proofs: d.proofs, Encode: s.encoder(d.Kind)})
 	}
-	return r, nil
+	return nil
 }
 
 func (s *Site) newRow(d *Device, i int) plan.Point {

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -35,6 +36,18 @@ func (r Rule) what() Rule {
 
 func (r Rule) String() string {
 	return fmt.Sprintf("%s %s-%s > %s-%s proto %d-%d %d-%d", r.Hook, r.Src.From, r.Src.To, r.Dst.From, r.Dst.To, r.ProtoLo, r.ProtoHi, r.Lo, r.Hi)
+}
+
+// key is equal for two rules exactly if they are the same but for their ids. It is
+// made a thousand times for each look at a device.
+func (r Rule) key() string {
+	b := append(make([]byte, 0, 96), r.Hook...)
+	for _, a := range []netip.Addr{r.Src.From, r.Src.To, r.Dst.From, r.Dst.To} {
+		b = a.AppendTo(append(b, ' '))
+	}
+	b = append(b, ' ', r.ProtoLo, r.ProtoHi)
+	b = binary.BigEndian.AppendUint16(b, r.Lo)
+	return string(binary.BigEndian.AppendUint16(b, r.Hi))
 }
 
 func (r Rule) compare(o Rule) int {

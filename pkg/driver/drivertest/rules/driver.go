@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"bulkhead/pkg/driver"
 )
@@ -58,8 +59,9 @@ func (s *State) Fingerprint() string {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("group %q of %q for %q on port %v", g.Name, g.Owner, g.Points, on))
+		of := fmt.Sprintf("rule %q ", g.Name)
 		for _, r := range g.Rules {
-			lines = append(lines, fmt.Sprintf("rule %q %s", g.Name, r.String()))
+			lines = append(lines, of+r.key())
 		}
 	}
 	slices.Sort(lines)
@@ -68,11 +70,12 @@ func (s *State) Fingerprint() string {
 
 // digest hashes length-prefixed lines, so that no two lists run together.
 func digest(lines []string) string {
-	h := sha256.New()
+	var b []byte
 	for _, l := range lines {
-		fmt.Fprintf(h, "%d:%s\n", len(l), l)
+		b = append(append(append(strconv.AppendInt(b, int64(len(l)), 10), ':'), l...), '\n')
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // Read lists everything on the device.

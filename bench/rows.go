@@ -32,7 +32,7 @@ func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}, 500, 400, 20, 4000, 1000, 30 * time.Second, 9}
+		}, 500, 400, 20, 4000, 1000, 30 * time.Second, 3}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{
@@ -45,7 +45,7 @@ func sizeOf(small bool) size {
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
 		moves:   15,
 		proofs:  3, policies: 2,
-		day: 240, cells: 20, quiet: time.Second, responses: 3,
+		day: 240, cells: 20, quiet: time.Second, responses: 2,
 	}
 }
 

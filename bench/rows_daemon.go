@@ -65,6 +65,10 @@ func serve(ctx context.Context, dir string, e *estate.Estate, kinds []driver.Kin
 	if err := e.WriteSite(site); err != nil {
 		return nil, err
 	}
+	const begin = "observe_learn: 0s\nlimits: {first_enforcement: accept}\n" // nothing has to be learnt here
+	if err := os.WriteFile(filepath.Join(site, "begin.yaml"), []byte(begin), 0o600); err != nil {
+		return nil, err
+	}
 	st, err := store.OpenWith(store.Options{Dir: filepath.Join(dir, "state"), Site: e.Name, Command: "bench"})
 	if err != nil {
 		return nil, err

@@ -40,8 +40,6 @@ func Cells(cells int, driver string) *Estate {
 	e.labels = []label{cell, role}
 	points.put("name: cells")
 	points.put("essential: {off: [dhcp]}") // of what the rules of such devices know no source ports
-	points.put("observe_learn: 0s")
-	points.put("limits: {first_enforcement: accept}")
 	e.policyText[settingsFile] = points.text.String()
 
 	p := e.newGroups()

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -146,20 +147,49 @@ func hashTable(h hash.Hash, t *ruleset.Table) {
 		if s.Dynamic() || isWindow(s.Name) || isHold(s.Name) {
 			continue
 		}
-		elems := slices.Clone(s.Elements)
-		sort.SliceStable(elems, func(i, j int) bool { return elementLess(&elems[i], &elems[j]) })
-		for _, e := range elems {
-			fmt.Fprintf(h, "\n%x %x %x %d %v %v", e.Key, e.KeyEnd, e.Data, e.Flags, e.Timeout > 0, e.Verdict)
+		elems := s.Elements
+		if !slices.IsSortedFunc(elems, compareElements) {
+			elems = slices.Clone(elems)
+			slices.SortStableFunc(elems, compareElements)
 		}
+		// A large table has a hundred thousand, and is looked at whenever somebody wrote to
+		// the firewall.
+		b := binary.BigEndian.AppendUint64(make([]byte, 0, 64<<10), uint64(len(elems)))
+		for i := range elems {
+			if b = appendElement(b, &elems[i]); len(b) > 60<<10 {
+				h.Write(b)
+				b = b[:0]
+			}
+		}
+		h.Write(b)
 	}
 	for _, f := range t.Flows {
 		fmt.Fprintf(h, "\nflowtable %q", f)
 	}
 }
 
-func elementLess(a, b *ruleset.Element) bool {
+func compareElements(a, b ruleset.Element) int {
 	if c := bytes.Compare(a.Key, b.Key); c != 0 {
-		return c < 0
+		return c
 	}
-	return a.Flags > b.Flags
+	return cmp.Compare(b.Flags, a.Flags)
+}
+
+// appendElement writes down what an element means, each part with its length, so that
+// no two elements run together.
+func appendElement(b []byte, e *ruleset.Element) []byte {
+	for _, part := range [][]byte{e.Key, e.KeyEnd, e.Data} {
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(part))), part...)
+	}
+	b = binary.BigEndian.AppendUint32(b, e.Flags)
+	if e.Timeout > 0 {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	if e.Verdict == nil {
+		return append(b, 0)
+	}
+	b = binary.BigEndian.AppendUint32(append(b, 1), uint32(e.Verdict.Code))
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(e.Verdict.Chain))), e.Verdict.Chain...)
 }

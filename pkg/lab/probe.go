@@ -149,7 +149,7 @@ func (p *Prober) Run(ctx context.Context, probes []Probe, opt ProbeOptions) ([]R
 		}
 		open = r.unanswered(open)
 	}
-	return r.results, r.complete()
+	return r.results, p.complete()
 }
 
 // fill completes a probe with its defaults.

@@ -20,6 +20,12 @@ func (c *Controller) Repair(ctx context.Context, s *reconcile.Site, d *reconcile
 	if _, err := apply.Waiting(c.Store); !errors.Is(err, apply.ErrNothingOnTrial) {
 		return nil, err
 	}
+	if r, ok := d.Driver.(driver.Resumer); ok {
+		var err error
+		if known, err = r.Resume(known, now, d.Points, c.Now().Sub(read)); err != nil {
+			return nil, err
+		}
+	}
 	ch, err := d.Driver.Diff(now, known)
 	if err != nil || ch.Empty() {
 		return nil, err

@@ -17,7 +17,8 @@ type Stream struct {
 	every time.Duration
 	sent  [][]Packet
 	stop  context.CancelFunc
-	done  chan error
+	done  chan struct{}
+	err   error
 }
 
 // Packet is one packet of a stream.
@@ -38,7 +39,7 @@ const (
 // nothing else until Stop.
 func (p *Prober) Stream(kinds []Probe, every time.Duration) (*Stream, error) {
 	p.batch++
-	s := &Stream{p: p, every: every, sent: make([][]Packet, len(kinds)), done: make(chan error, 1)}
+	s := &Stream{p: p, every: every, sent: make([][]Packet, len(kinds)), done: make(chan struct{})}
 	for i, q := range kinds {
 		if q.Fragments > 1 || q.SrcPort != 0 {
 			return nil, fmt.Errorf("kind %d: a stream's packets are whole, and from ports of its own", i)
@@ -56,8 +57,11 @@ func (p *Prober) Stream(kinds []Probe, every time.Duration) (*Stream, error) {
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s.stop = stop
-	go func() { s.done <- s.run(ctx) }()
+	s.stop, p.stream = stop, s
+	go func() {
+		defer close(s.done)
+		s.err = s.run(ctx)
+	}()
 	return s, nil
 }
 
@@ -103,13 +107,17 @@ func (s *Stream) drain() (any bool) {
 // Stop ends the stream, waits for what is on its way, and gives the packets of each
 // kind in the order they were sent.
 func (s *Stream) Stop() ([][]Packet, error) {
-	s.stop()
-	err := <-s.done
+	s.end()
 	for quiet := 0; quiet < 10; quiet++ {
 		time.Sleep(5 * time.Millisecond)
 		if s.drain() {
 			quiet = 0
 		}
 	}
-	return s.sent, errors.Join(err, s.p.complete())
+	return s.sent, errors.Join(s.err, s.p.complete())
+}
+
+func (s *Stream) end() {
+	s.stop()
+	<-s.done
 }

@@ -3,8 +3,13 @@
 # iproute2, conntrack and ping, whose word the tests compare with ours, and a C
 # compiler for the race detector. As root, or by sudo. Does nothing where
 # everything is there.
+#
+# The other firewalls that tests run us beside are not installed but laid out in a
+# directory of their own: as packages they would start with the machine that runs the
+# tests, and put a firewall on it.
 set -euo pipefail
 
+beside=/var/lib/bulkhead-tests
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || missing+=("$2"); }
 need nft nftables
@@ -15,6 +20,7 @@ need curl curl
 need unshare util-linux
 need setpriv util-linux
 need gcc gcc # the race detector links through it
+[ -e "$beside/done" ] || missing+=(dbus-daemon python3-dbus python3-gi python3-nftables libip4tc2 libip6tc2 libxtables12 libnetfilter-conntrack3 libdevmapper1.02.1)
 
 [ ${#missing[@]} -eq 0 ] && exit 0
 echo "the tests need ${missing[*]}; installing from the distribution" >&2
@@ -27,3 +33,20 @@ command -v apt-get >/dev/null || { echo "no apt-get here: install ${missing[*]} 
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
 $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" libc6-dev
+[ -e "$beside/done" ] && exit 0
+
+# All of them as they are in a machine where they are installed, for an overlay.
+$sudo sh -euc '
+	rm -rf "$1" && mkdir -p "$1/debs" "$1/root" && cd "$1/debs"
+	chown _apt . 2>/dev/null || true
+	apt-get download -qq firewalld python3-firewall ufw docker.io containerd runc iptables
+	for deb in *.deb; do dpkg-deb -x "$deb" ../root; done
+	cd ../root && rm -r ../debs
+	for d in bin sbin lib; do # one tree, as /usr-merged systems have it
+		[ ! -d "$d" ] || { mkdir -p "usr/$d" && cp -a "$d/." "usr/$d/" && rm -r "$d"; }
+	done
+	for tool in iptables iptables-restore iptables-save ip6tables ip6tables-restore ip6tables-save; do
+		ln -sf xtables-nft-multi "usr/sbin/$tool"
+	done
+	touch ../done
+' sh "$beside"

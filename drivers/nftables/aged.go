@@ -4,7 +4,10 @@ import (
 	"slices"
 	"time"
 
+	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
 )
 
 // Aged gives a state that was written down some time ago as it may be loaded now,
@@ -75,4 +78,48 @@ func (s *State) shorter(by time.Duration) *State {
 	less := s.with(&out)
 	less.Own, less.words, less.trial = s.Own, s.words, s.trial
 	return less
+}
+
+// Resume gives a state that was read while its points were at work as it is to be put
+// back. A window of learning that was open then has the time that is left of it: begun
+// anew, everything would pass once more that policy denies. Points whose rules are gone
+// find their live flows again, as those that are rendered anew do.
+func (d *Driver) Resume(known, now driver.State, points []compile.Point, age time.Duration) (driver.State, error) {
+	good, err := stateOf(known)
+	if err != nil {
+		return nil, err
+	}
+	have, err := stateOf(now)
+	if err != nil {
+		return nil, err
+	}
+	t := good.Table()
+	if t == nil {
+		return good, nil
+	}
+	begin := map[string][]ruleset.Element{}
+	for i := range points {
+		for _, w := range render.Retaken(&points[i], have.Table()) {
+			begin[w.Name] = w.Elements
+		}
+	}
+	out := *t
+	out.Sets = slices.Clone(t.Sets)
+	for i := range out.Sets {
+		set := &out.Sets[i]
+		if !isWindow(set.Name) {
+			continue
+		}
+		left := begin[set.Name]
+		for _, e := range set.Elements {
+			if has := timeLeft(&e); has > age && len(begin[set.Name]) == 0 {
+				e.Timeout, e.Expiration = has-max(0, age), 0
+				left = append(left, e)
+			}
+		}
+		set.Elements = left
+	}
+	resumed := good.with(&out)
+	resumed.Own, resumed.words, resumed.trial = good.Own, good.words, good.trial
+	return resumed, nil
 }

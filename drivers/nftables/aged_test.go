@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/policy"
 )
@@ -76,4 +77,41 @@ func TestTimedPermitsEndOnTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	near("applied for good", timedLeft(t, b.read(t)))
+}
+
+// A state that was read while a point still learned is put back later without beginning
+// to learn anew: everything would pass once more. A point whose rules are gone looks
+// for its live flows.
+func TestResumeBeginsNothingAnew(t *testing.T) {
+	b := newBench(t)
+	b.point.Learn = 30 * time.Second
+	b.change(t, permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80)))
+	known := b.read(t)
+	resume := b.driver.(driver.Resumer).Resume
+	for _, c := range []struct {
+		what            string
+		now             driver.State
+		age             time.Duration
+		learning, found bool // some time of it is left
+	}{
+		{"lost at once", nftables.Empty("lab"), 10 * time.Second, true, true},
+		{"lost later", nftables.Empty("lab"), time.Minute, false, true},
+		{"still there", known, time.Minute, false, false},
+	} {
+		s, err := resume(known, c.now, []compile.Point{b.point}, c.age)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]bool{"learning.gw": c.learning, "pickup.gw": c.found} {
+			left := s.(*nftables.State).Table().Set(name).Elements
+			if (len(left) > 0) != want {
+				t.Errorf("%s: %s holds %d elements", c.what, name, len(left))
+			}
+			for _, e := range left {
+				if most := b.point.Learn - c.age; name == "learning.gw" && (e.Expiration > 0 || e.Timeout > most || e.Timeout < most-10*time.Second) {
+					t.Errorf("%s: %s is open for %s, and has %s left", c.what, name, e.Timeout, most)
+				}
+			}
+		}
+	}
 }

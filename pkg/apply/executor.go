@@ -27,6 +27,9 @@ type Executor struct {
 	Say Progress
 	// Now is the clock; nil stands for time.Now.
 	Now func() time.Time
+	// Forward takes nothing back that fails once it is written: where the change puts
+	// right what others did, the state before it is the damage.
+	Forward bool
 
 	log   log
 	began time.Time
@@ -85,7 +88,7 @@ func (e *Executor) Run(ctx context.Context, jobs []Job) ([]Outcome, error) {
 	if err == nil {
 		err = e.check(ctx)
 	}
-	if err != nil {
+	if err != nil && !e.Forward {
 		err = e.takeBack(ctx, jobs, out, err)
 	}
 	var list []Outcome

@@ -96,7 +96,7 @@ func (e *Executor) RunJournaled(ctx context.Context, st *store.Store, a store.Ap
 		return Journaled{}, err
 	}
 	l := &steps{st: st, apply: a.ID}
-	x := Executor{Timeout: e.Timeout, AtOnce: e.AtOnce, Check: e.Check, Say: e.Say, Now: e.Now, log: l}
+	x := Executor{Timeout: e.Timeout, AtOnce: e.AtOnce, Check: e.Check, Say: e.Say, Now: e.Now, Forward: e.Forward, log: l}
 	if tried := slices.ContainsFunc(jobs, func(j Job) bool { _, ok := j.Driver.(driver.Trier); return ok }); tried && e.Timeout > 0 {
 		// Before the first write: who finds the apply unfinished knows what it waits for.
 		if err := st.Arm(a.ID, x.now().Add(e.Timeout)); err != nil {

@@ -75,8 +75,9 @@ func (c *Controller) Quarantine(ctx context.Context, s *reconcile.Site, devices 
 	if err := c.setQuarantines(append(all, q)); err != nil {
 		return nil, err
 	}
-	if _, err := c.Store.AppendAudit(store.Entry{Who: q.Who, From: c.From, Action: "quarantine", Object: q.Asset, Reason: q.Reason, Result: "until " + q.Until.Format(time.RFC3339)}); err != nil {
-		return nil, err
+	if _, e := c.Store.AppendAudit(store.Entry{Who: q.Who, From: c.From, Action: "quarantine", Object: q.Asset, Reason: q.Reason, Result: "until " + q.Until.Format(time.RFC3339)}); e != nil {
+		// On a full disk it is cut off all the same: its list found room.
+		err = fmt.Errorf("asset %q is put into quarantine, and the audit log cannot say so: %w", q.Asset, e)
 	}
 	cut := packet.AddrsOf(a.Addresses...)
 	for _, other := range all { // those before stay cut off

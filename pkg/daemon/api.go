@@ -97,6 +97,7 @@ type StatusAnswer struct {
 	BadSince      time.Time              `json:"badSince,omitzero"`
 	RolledBack    string                 `json:"rolledBack,omitempty"` // the apply that was gone back to
 	Problem       string                 `json:"problem,omitempty"`
+	State         string                 `json:"state,omitempty"` // why nothing can be written to it
 	Quarantined   []reconcile.Quarantine `json:"quarantined"`
 }
 
@@ -265,7 +266,7 @@ func (a *API) status(*request) (any, error) {
 		return nil, err
 	}
 	out := StatusAnswer{FormatVersion: format, Site: v.Site.Config.Settings.Name, Started: v.Started, Trouble: v.Trouble,
-		BadSite: v.BadSite, BadSince: v.BadSince, RolledBack: v.RolledBack, Problem: v.Problem, Quarantined: append([]reconcile.Quarantine{}, v.Site.Quarantined...)}
+		BadSite: v.BadSite, BadSince: v.BadSince, RolledBack: v.RolledBack, Problem: v.Problem, State: v.State, Quarantined: append([]reconcile.Quarantine{}, v.Site.Quarantined...)}
 	if v.Pass != nil {
 		out.Result, out.Why, out.At, out.Plan = v.Pass.Result, v.Pass.Why, v.At, v.Pass.Plan.ID
 	}

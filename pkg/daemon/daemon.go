@@ -87,8 +87,10 @@ type known struct {
 	goodPrint string
 	goodSite  *compile.Matrix
 	goodAt    time.Time
-	looking   bool  // it was asked, and has not answered yet
-	late      *look // its answer, which no round has seen yet
+	goodOf    *reconcile.Site   // the site of goodSite
+	goodOn    *reconcile.Device // the device as that site has it
+	looking   bool              // it was asked, and has not answered yet
+	late      *look             // its answer, which no round has seen yet
 	failures  int
 	retry     time.Time // not before this, if failures > 0
 	looked    time.Time
@@ -118,6 +120,8 @@ type View struct {
 	// directory changes; "" for none.
 	RolledBack string
 	Problem    string // why the last pass failed as a whole; "" if it did not
+	// State says why nothing can be written to the state; "" if it can.
+	State string
 	// Trouble says, by device, what keeps it from being what it has to be.
 	Trouble map[string]string
 }
@@ -245,6 +249,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 			w := d.next
 			d.next = pending{}
+			d.lookAtState()
 			d.round(begun, w)
 			if first || w.hup {
 				first = false

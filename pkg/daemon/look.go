@@ -121,7 +121,9 @@ func lookAt(ctx context.Context, x *reconcile.Device, k known, site *compile.Mat
 		}
 	}
 	known := k.good != nil && k.goodSite == site && k.site == site && k.failures == 0
-	if !known && x.Local() {
+	// What was confirmed can be put back also while a newer plan waits.
+	repairable := k.good != nil && (k.goodSite == site || k.failures > 0)
+	if !known && !repairable && x.Local() {
 		return l
 	}
 	// A device that is not known to be right will be planned for, and read for that; one

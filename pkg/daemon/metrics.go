@@ -80,6 +80,7 @@ var (
 	descClasses = prometheus.NewDesc("bulkhead_classes", "Classes of addresses that policy tells apart.", nil, nil)
 	descPoint   = prometheus.NewDesc("bulkhead_point_in_sync", "1 if the point was proved to enforce what policy says when it was last looked at.", []string{"point"}, nil)
 	descTrouble = prometheus.NewDesc("bulkhead_devices_in_trouble", "Devices that are not what they have to be.", nil, nil)
+	descState   = prometheus.NewDesc("bulkhead_state_writable", "1 if the state can be written to; 0 on a full disk, for example: then nothing new is applied.", nil, nil)
 	descBrakes  = prometheus.NewDesc("bulkhead_brakes", "Brakes that hold the plan.", nil, nil)
 	descCut     = prometheus.NewDesc("bulkhead_quarantined", "Assets in quarantine.", nil, nil)
 	descTracked = prometheus.NewDesc("bulkhead_conntrack_entries", "Tracked flows of this network namespace.", nil, nil)
@@ -89,7 +90,7 @@ var (
 )
 
 func (c *current) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAssets, descClasses, descPoint, descTrouble, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom} {
+	for _, d := range []*prometheus.Desc{descAssets, descClasses, descPoint, descTrouble, descState, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom} {
 		ch <- d
 	}
 }
@@ -100,6 +101,11 @@ func (c *current) Collect(ch chan<- prometheus.Metric) {
 	}
 	v := c.d.View()
 	gauge(descTrouble, float64(len(v.Trouble)))
+	writable := 1.0
+	if v.State != "" {
+		writable = 0
+	}
+	gauge(descState, writable)
 	if v.Site != nil {
 		gauge(descAssets, float64(len(v.Site.Inventory.Assets)))
 		gauge(descClasses, float64(len(v.Site.Matrix.Classes)))

@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
+	"bulkhead/pkg/apply"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/plan"
@@ -27,6 +29,11 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 		d.next.add(why{what: "again", after: soon}, d.o.Now())
 	}
 	due = d.repair(ctx, due, seen)
+	// Some were only looked at because somebody wrote to them.
+	due = slices.DeleteFunc(due, func(x *reconcile.Device) bool {
+		k := d.known[x.Name]
+		return k.failures > 0 && began.Before(k.retry)
+	})
 	if len(due) == 0 {
 		d.metrics.quiet(len(d.View().Trouble) == 0)
 		d.planExpiry()
@@ -148,7 +155,9 @@ func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, s
 		}
 		if wait := k.retry.Sub(now); k.failures > 0 && wait > 0 {
 			later(wait)
-			continue
+			if k.good == nil || !w.devices[x.Name] { // else what was confirmed can be put back
+				continue
+			}
 		}
 		if wait := driftGap - now.Sub(k.looked); w.devices[x.Name] && wait > 0 {
 			later(wait)
@@ -199,11 +208,14 @@ func (d *Daemon) remember(x *reconcile.Device, k *known, print string) {
 	s, err := x.Read(context.Background())
 	if err == nil && s.Fingerprint() == print {
 		k.good, k.goodPrint, k.goodSite, k.goodAt = s, print, d.site.Matrix, d.o.Now()
+		k.goodOf, k.goodOn = d.site, x
 	}
 }
 
 // repair puts right what others did to devices that were in sync, at once, and
-// returns those that a pass has to look at.
+// returns those that a pass has to look at. A device for which there is a newer plan that
+// cannot be carried out (held, refused, no room in the state) is put back to what was
+// confirmed on it: a plan that waits must not leave it open.
 func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device, seen map[string]look) (left []*reconcile.Device) {
 	if d.site.Config.Settings.Drift == config.DriftReport {
 		return due
@@ -211,18 +223,27 @@ func (d *Daemon) repair(ctx context.Context, due []*reconcile.Device, seen map[s
 	for _, x := range due {
 		k := d.known[x.Name]
 		now := seen[x.Name].now
-		if now == nil || k.good == nil || k.goodSite != d.site.Matrix || k.failures > 0 {
+		// What came since is for the pass; and who was cut off since must stay so.
+		if now == nil || k.good == nil || k.goodSite != d.site.Matrix && (k.failures == 0 || !slices.Equal(k.goodOf.Quarantined, d.site.Quarantined)) {
 			left = append(left, x)
 			continue
 		}
 		began := d.o.Now()
-		done, err := d.c.Repair(ctx, d.site, x, now, k.good, k.goodAt)
+		done, err := d.c.Repair(ctx, k.goodOf, k.goodOn, now, k.good, k.goodAt)
 		if done == nil && err == nil {
 			left = append(left, x)
 			continue
 		}
 		k.site, k.mark = nil, ""
 		d.metrics.drift.WithLabelValues(x.Name).Inc()
+		if done != nil && done.Store != nil {
+			d.o.Log.Error("a repair is not in the history", "device", x.Name, "error", done.Store)
+		}
+		if errors.Is(err, apply.ErrNotProved) {
+			d.o.Log.Warn("somebody changed a device; what was confirmed is back, and is not proved", "device", x.Name, "error", err)
+			left = append(left, x)
+			continue
+		}
 		if err != nil { // a pass sees to it, with all that it knows
 			d.o.Log.Warn("drift was not repaired at once", "device", x.Name, "error", err)
 			left = append(left, x)
@@ -261,6 +282,9 @@ func (d *Daemon) done(due []*reconcile.Device, seen map[string]look, p *controll
 			}
 		default:
 			trouble[x.Name] = text
+			if holds(x, p) {
+				d.remember(x, k, printOf(x, p.Plan))
+			}
 			d.failed(x.Name, k, text)
 		}
 	}
@@ -282,6 +306,21 @@ func (d *Daemon) done(due []*reconcile.Device, seen map[string]look, p *controll
 		v.Trouble, v.Problem = trouble, problem
 	})
 	d.metrics.pass(p, err, now.Sub(began))
+}
+
+// holds reports whether our own objects on a device are what they have to be. Others'
+// rules may keep it from being proved all the same.
+func holds(x *reconcile.Device, p *controller.Pass) bool {
+	if p == nil || p.Plan == nil {
+		return false
+	}
+	for i := range x.Points {
+		k := slices.IndexFunc(p.Plan.Points, func(pt plan.Point) bool { return pt.Name == x.Points[i].Name })
+		if k < 0 || p.Plan.Points[k].State == "" || len(p.Plan.Points[k].Ops) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // verdict says what keeps a device from being what it has to be; "" for nothing.
@@ -328,6 +367,9 @@ func (d *Daemon) statusLine() string {
 	}
 	if v.BadSite != "" {
 		parts = append(parts, "the site directory is bad, the last good one is in force")
+	}
+	if v.State != "" {
+		parts = append(parts, "nothing can be written to the state")
 	}
 	return strings.Join(parts, "; ")
 }

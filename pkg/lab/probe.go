@@ -55,6 +55,8 @@ type Prober struct {
 	taps  map[string]*tap
 	raw   map[string][2]int // sockets of IPv4 and IPv6
 	batch uint32
+
+	stream *Stream // that was begun last
 }
 
 // NewProber opens taps and raw sockets on every host of a network.
@@ -89,6 +91,9 @@ func NewProber(n *Net) (*Prober, error) {
 // Close closes everything that the prober opened.
 func (p *Prober) Close() error {
 	var errs []error
+	if p.stream != nil {
+		p.stream.end()
+	}
 	for _, t := range p.taps {
 		errs = append(errs, t.close())
 	}
@@ -149,7 +154,7 @@ func (p *Prober) Run(ctx context.Context, probes []Probe, opt ProbeOptions) ([]R
 		}
 		open = r.unanswered(open)
 	}
-	return r.results, r.complete()
+	return r.results, p.complete()
 }
 
 // fill completes a probe with its defaults.

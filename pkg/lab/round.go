@@ -34,16 +34,17 @@ func (r *round) send(ctx context.Context, list []int) error {
 		}
 		r.results[i].Tries++
 		for _, b := range packets {
-			if err := r.sendOne(ctx, q, b); err != nil {
-				return fmt.Errorf("send from %q to %s: %w", q.From, q.Dst, err)
+			if err := r.p.send(ctx, q, b); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
 }
 
-func (r *round) sendOne(ctx context.Context, q *Probe, b []byte) error {
-	fds := r.p.raw[q.From]
+// send sends one packet of a probe.
+func (p *Prober) send(ctx context.Context, q *Probe, b []byte) error {
+	fds := p.raw[q.From]
 	fd, to := fds[0], unix.Sockaddr(nil)
 	if q.Dst.Is4() {
 		to = &unix.SockaddrInet4{Addr: q.Dst.As4()}
@@ -60,8 +61,10 @@ func (r *round) sendOne(ctx context.Context, q *Probe, b []byte) error {
 			}
 		case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 			return nil // the sender's own firewall: the receiver will not see it
+		case err != nil:
+			return fmt.Errorf("send from %q to %s: %w", q.From, q.Dst, err)
 		default:
-			return err
+			return nil
 		}
 	}
 }
@@ -74,9 +77,17 @@ func (r *round) drain() (any bool) {
 	return any
 }
 
-// take holds a packet that a host got against the probes. An echo's answer bears
+// is reports whether a packet that a host got is a probe's. An echo's answer bears
 // the same token, and so does an error that quotes the probe: what counts is the
 // probe's own protocol and type at its own receiver.
+func (q *Probe) is(host string, s *sight) bool {
+	if q.To != host || q.Proto != s.proto {
+		return false
+	}
+	return (q.Proto != protoICMP && q.Proto != protoICMPv6) || q.Num == s.head
+}
+
+// take holds a packet that a host got against the probes.
 func (r *round) take(host string, b []byte) bool {
 	s, ok := look(b)
 	if !ok || binary.BigEndian.Uint32(s.token[:]) != r.p.batch {
@@ -86,11 +97,7 @@ func (r *round) take(host string, b []byte) bool {
 	if i >= len(r.probes) {
 		return false
 	}
-	q := &r.probes[i]
-	if q.To != host || q.Proto != s.proto {
-		return false
-	}
-	if (q.Proto == protoICMP || q.Proto == protoICMPv6) && q.Num != s.head {
+	if !r.probes[i].is(host, &s) {
 		return false
 	}
 	r.results[i].Src, r.results[i].Dst = s.src, s.dst
@@ -151,9 +158,9 @@ func (r *round) unanswered(open []int) []int {
 
 // complete makes sure that no tap was overrun: a lost packet would pass for a
 // dropped one.
-func (r *round) complete() error {
-	for _, host := range r.p.net.Hosts() {
-		n, err := r.p.taps[host].lost()
+func (p *Prober) complete() error {
+	for _, host := range p.net.Hosts() {
+		n, err := p.taps[host].lost()
 		if err != nil {
 			return err
 		}

@@ -181,9 +181,10 @@ func (s *Store) PutSource(f Source) error {
 // Sources lists what is known, by name.
 func (s *Store) Sources() ([]Source, error) { return list[Source](s, bucketSource) }
 
-// PutSetting stores a small value of the controller's own.
+// PutSetting stores a small value of the controller's own. It may use the reserve: who
+// is in quarantine is among them, and a full disk must not keep anybody connected.
 func (s *Store) PutSetting(key, value string) error {
-	return s.update(false, func(t *tx) error { return t.putJSON(bucketSetting, key, value) })
+	return s.update(true, func(t *tx) error { return t.putJSON(bucketSetting, key, value) })
 }
 
 // Setting gives it back, or ErrNotFound.

@@ -28,6 +28,9 @@ const (
 // that a disk which fills up in the middle of an apply still takes its end.
 const reserve = 1 << 20
 
+// scant is less than what an apply of any size writes.
+const scant = 64 << 10
+
 // Options say which state to open, and for whom.
 type Options struct {
 	Dir  string
@@ -53,6 +56,7 @@ type Store struct {
 	m        *image
 	slot     int
 	failed   error
+	wants    int64 // what the last write that found no room would have allocated
 	readOnly bool
 }
 
@@ -379,6 +383,7 @@ func (s *Store) commit(t *tx, urgent bool) error {
 	}
 	err = s.allocate(int64(len(b)) + reserve)
 	if err = full(err); errors.Is(err, ErrFull) && !urgent {
+		s.wants = int64(len(b)) + reserve
 		return fmt.Errorf("cannot write to the state: %w", err)
 	}
 	if _, err := s.f.WriteAt(b, s.m.end); err != nil {
@@ -409,6 +414,30 @@ func (s *Store) allocate(n int64) error {
 		return unix.EFBIG
 	}
 	return unix.Fallocate(int(s.fd.Fd()), unix.FALLOC_FL_KEEP_SIZE, s.m.end, n)
+}
+
+// Writable says why what is new cannot be written now: ErrFull, ErrFailed; nil where
+// nothing speaks against it.
+func (s *Store) Writable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failed != nil {
+		return fmt.Errorf("%w: %w; open it again", ErrFailed, s.failed)
+	}
+	if s.wants > 0 { // a quota shows in nothing but that a write fails
+		if err := full(s.allocate(s.wants)); errors.Is(err, ErrFull) {
+			return err
+		}
+		s.wants = 0
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(int(s.fd.Fd()), &fs); err != nil {
+		return nil // who cannot tell raises no alarm
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < scant {
+		return fmt.Errorf("%w: %d bytes are left on its file system; free some, or move the state directory", ErrFull, free)
+	}
+	return nil
 }
 
 func (s *Store) get(bucket byte, key string) ([]byte, error) {

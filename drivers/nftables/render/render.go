@@ -86,6 +86,12 @@ func learningOf(p *compile.Point, want driver.Desired, have *ruleset.Table) lear
 	return learnObserve
 }
 
+// Retaken gives the windows of a point that has enforced before, as they open when its
+// rules are put back on a table.
+func Retaken(p *compile.Point, have *ruleset.Table) []ruleset.Set {
+	return pointHolds(p, learningOf(p, driver.Desired{Enforced: map[string]bool{p.Name: true}}, have))
+}
+
 func sharedSets(points []compile.Point) []ruleset.Set {
 	fs := newFailsafe(points[0].Failsafe)
 	proto := func(list ...byte) []ruleset.Element {

@@ -2,8 +2,10 @@ package drivers
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"bulkhead/drivers/nftables"
 	"bulkhead/drivers/nftables/ruleset"
@@ -17,17 +19,34 @@ type nftablesForm struct {
 	Format string         `json:"format"`
 	Site   string         `json:"site"`
 	Own    []netip.Prefix `json:"own,omitempty"`
-	Table  *ruleset.Table `json:"table"` // null: the device holds none
+	Table  *ruleset.Table `json:"table"` // without elements; null: the device holds none
+	// Elements are those of each set, see ruleset.PackElements.
+	Elements [][]byte `json:"elements,omitempty"`
 }
 
-const nftablesFormat = "nftables 1"
+// The formats that are read; the last one is written. The first had the elements in
+// the table.
+const (
+	nftablesFormat1 = "nftables 1"
+	nftablesFormat  = "nftables 2"
+)
 
 func encodeNftables(s driver.State) ([]byte, error) {
 	st, ok := s.(*nftables.State)
 	if !ok || st == nil {
 		return nil, fmt.Errorf("not a state of nf_tables: %T", s)
 	}
-	b, err := json.Marshal(nftablesForm{nftablesFormat, st.Site, st.Own.Prefixes(), st.Table()})
+	f := nftablesForm{Format: nftablesFormat, Site: st.Site, Own: st.Own.Prefixes()}
+	if t := st.Table(); t != nil {
+		bare := *t
+		bare.Sets = slices.Clone(t.Sets)
+		for i := range bare.Sets {
+			f.Elements = append(f.Elements, ruleset.PackElements(bare.Sets[i].Elements))
+			bare.Sets[i].Elements = nil
+		}
+		f.Table = &bare
+	}
+	b, err := json.Marshal(f)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +67,18 @@ func decodeNftables(b []byte) (driver.State, error) {
 	if err := json.Unmarshal(b, &f); err != nil {
 		return nil, fmt.Errorf("not a written state of nf_tables: %w", err)
 	}
-	if f.Format != nftablesFormat {
+	switch {
+	case f.Format == nftablesFormat && f.Table != nil:
+		if len(f.Elements) != len(f.Table.Sets) {
+			return nil, errors.New("a written state of nf_tables has lost the elements of a set")
+		}
+		for i, b := range f.Elements {
+			var err error
+			if f.Table.Sets[i].Elements, err = ruleset.UnpackElements(b); err != nil {
+				return nil, fmt.Errorf("set %q of a written state of nf_tables: %w", f.Table.Sets[i].Name, err)
+			}
+		}
+	case f.Format != nftablesFormat && f.Format != nftablesFormat1:
 		return nil, fmt.Errorf("a state of nf_tables in the format %q; this program knows %q", f.Format, nftablesFormat)
 	}
 	s := nftables.Empty(f.Site)

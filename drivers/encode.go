@@ -46,20 +46,33 @@ func encodeNftables(s driver.State) ([]byte, error) {
 		}
 		f.Table = &bare
 	}
+	if err := exact(f); err != nil {
+		return nil, err
+	}
+	return json.Marshal(f)
+}
+
+// exact fails where what is no element would come back as something else: a name that
+// is not UTF-8 does. What cannot be read back is found now, not on the day when it is
+// needed. Elements are bytes, and come back as they are.
+func exact(f nftablesForm) error {
+	f.Elements = slices.Repeat([][]byte{ruleset.PackElements(nil)}, len(f.Elements))
 	b, err := json.Marshal(f)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	// A name that is not UTF-8 would come back as another one: what cannot be read
-	// back is found now, not on the day when it is needed.
 	back, err := decodeNftables(b)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if got := back.(*nftables.State); got.OwnFingerprint() != st.OwnFingerprint() || !got.Own.Equal(st.Own) {
-		return nil, fmt.Errorf("the table of site %q cannot be written down exactly", st.Site)
+	bare := nftables.Empty(f.Site)
+	if f.Table != nil {
+		bare.Ruleset.Tables = []ruleset.Table{*f.Table}
 	}
-	return b, nil
+	if got := back.(*nftables.State); got.OwnFingerprint() != bare.OwnFingerprint() || !got.Own.Equal(packet.AddrsOf(f.Own...)) {
+		return fmt.Errorf("the table of site %q cannot be written down exactly", f.Site)
+	}
+	return nil
 }
 
 func decodeNftables(b []byte) (driver.State, error) {

@@ -60,7 +60,7 @@ func (a *app) saySources(s *reconcile.Site) {
 // knownBrakes refuses to accept what is no brake: a name that is mistyped would be
 // found out only when the plan is held.
 func knownBrakes(names []string) error {
-	known := append(reconcile.BrakeNames(), controller.BrakeRolledBack)
+	known := append(reconcile.BrakeNames(), controller.BrakeRolledBack, controller.BrakeUnconfirmed)
 	for _, n := range names {
 		if !slices.Contains(known, n) {
 			return fmt.Errorf("there is no brake %q%s", diag.Safe(n), didYouMean(n, known))

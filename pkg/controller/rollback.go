@@ -115,9 +115,5 @@ func (c *Controller) RolledBackFrom(hash string) error {
 
 // rolledBack reports whether a site directory was gone back from.
 func (c *Controller) rolledBack(hash string) (bool, error) {
-	from, err := c.Store.Setting(settingRolledBack)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	return from == hash && hash != "", err
+	return c.isSetting(settingRolledBack, hash)
 }

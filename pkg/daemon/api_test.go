@@ -138,7 +138,7 @@ func TestEveryRouteWantsItsPermission(t *testing.T) {
 			}
 		}
 	}
-	if routes < 15 {
+	if routes < 21 {
 		t.Errorf("%d routes were looked at", routes)
 	}
 }
@@ -165,6 +165,17 @@ func TestBadCalls(t *testing.T) {
 		{"POST", "/v1/apply", `{"plan": "0000"}`, 409, "stale"},
 		{"POST", "/v1/plans/0000/approve", ``, 409, "stale"},
 		{"POST", "/v1/rollback", `{"reason": "x"}`, 409, "no apply before"},
+		{"POST", "/v1/plan", `{"points": ["gw"]}`, 400, "no point"},
+		{"POST", "/v1/plan", `{"point": ["gw"]}`, 400, "unknown field"},
+		{"POST", "/v1/apply", `{"points": ["gw"]}`, 400, "no point"},
+		{"POST", "/v1/apply", `{"timeout": "1s"}`, 400, "from 5s"},
+		{"POST", "/v1/apply", `{"timeout": "soon"}`, 400, "90s"},
+		{"POST", "/v1/apply", `{"accept": ["source-lost"], "reason": "x"}`, 409, "POST /v1/plan"},
+		{"POST", "/v1/confirm", ``, 409, "nothing-on-trial"},
+		{"POST", "/v1/confirm", `{"apply": "a2"}`, 409, "no change is on trial"},
+		{"POST", "/v1/take-back", `{}`, 409, "no change is on trial"},
+		{"GET", "/v1/history/a2", ``, 404, "the history lists them"},
+		{"GET", "/v1/plans/p2", ``, 404, "the history lists them"},
 		{"GET", "/v1/nothing", ``, 404, ""},
 		{"DELETE", "/v1/plan", ``, 405, ""},
 	} {
@@ -255,6 +266,12 @@ func FuzzAPI(f *testing.F) {
 	f.Add("POST", "v1/assets/%2e%2e/release", `{"reason": "y"}`, uint8(31))
 	f.Add("GET", "v1/explain?src=a&dst=%00&service=tcp/1", ``, uint8(1))
 	f.Add("POST", "v1/plans/x/approve", `{`, uint8(4))
+	f.Add("POST", "v1/plan", `{"accept": ["source-lost"], "points": ["x"]}`, uint8(2))
+	f.Add("POST", "v1/apply", `{"confirm": false, "timeout": "90s"}`, uint8(8))
+	f.Add("POST", "v1/confirm", `{"apply": "a2"}`, uint8(8))
+	f.Add("POST", "v1/take-back", ``, uint8(8))
+	f.Add("GET", "v1/history/a2", ``, uint8(1))
+	f.Add("GET", "v1/plans/%2f", ``, uint8(1))
 	who := &caller{}
 	h, _ := running(f, who)
 	f.Fuzz(func(t *testing.T, method, path, body string, may uint8) {

@@ -117,7 +117,8 @@ type View struct {
 	// RolledBack is the apply that was gone back to, and stays in force until the site
 	// directory changes; "" for none.
 	RolledBack string
-	Problem    string // why the last pass failed as a whole; "" if it did not
+	OnTrial    *store.Apply // what waits to be confirmed, or break-glass; nil for nothing
+	Problem    string       // why the last pass failed as a whole; "" if it did not
 	// Trouble says, by device, what keeps it from being what it has to be.
 	Trouble map[string]string
 }
@@ -297,9 +298,10 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 	}
 }
 
-// load reads the site directory and asks the sources.
-func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
-	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded,
+// read reads the site directory and asks the sources. lost lets count what lost too
+// much.
+func (d *Daemon) read(ctx context.Context, now time.Time, lost bool) (*reconcile.Site, error) {
+	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded, AcceptLost: lost,
 		Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) }},
 		Known:       func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.o.Store) }})
 	if err != nil {
@@ -312,6 +314,15 @@ func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, erro
 			}
 		}
 		return nil, errors.New("the site directory has errors")
+	}
+	return s, nil
+}
+
+// load gives the site that is to be in force.
+func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
+	s, err := d.read(ctx, now, false)
+	if err != nil {
+		return nil, err
 	}
 	d.loaded = s
 	back, id, err := d.c.Pinned(s.Config.Hash, d.o.Kinds)

@@ -19,12 +19,9 @@ func Describe() (map[string]any, error) {
 	paths := map[string]map[string]any{}
 	for _, r := range routes() {
 		op := map[string]any{
-			"summary":              r.doc,
-			"operationId":          operationID(r),
-			"x-permission":         r.perm,
-			"security":             []any{map[string]any{"bearer": []string{}}},
-			"responses":            map[string]any{},
-			"x-unix-socket-allows": "root, the daemon's own user, and what the socket's group may",
+			"summary":      r.doc,
+			"operationId":  operationID(r),
+			"x-permission": r.perm,
 		}
 		var params []any
 		for _, m := range pathParameter.FindAllStringSubmatch(r.path, -1) {
@@ -43,7 +40,7 @@ func Describe() (map[string]any, error) {
 			if err != nil {
 				return nil, err
 			}
-			op["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": s}}}
+			op["requestBody"] = map[string]any{"required": !optional(r.in), "content": map[string]any{"application/json": map[string]any{"schema": s}}}
 		}
 		responses := map[string]any{
 			"401": map[string]any{"description": "nobody that is known"},
@@ -65,8 +62,11 @@ func Describe() (map[string]any, error) {
 		paths[r.path][strings.ToLower(r.method)] = op
 	}
 	return map[string]any{
-		"openapi":    "3.1.0",
-		"info":       map[string]any{"title": "Bulkhead", "version": "1"},
+		"openapi": "3.1.0",
+		"info": map[string]any{"title": "Bulkhead", "version": "1", "description": "Over a Unix socket the kernel says who calls: root and the daemon's own user may do " +
+			"everything, the socket's group what --group-may says. Over TLS a bearer token does. x-permission is what an operation needs."},
+		// Either says who calls: the socket, or a token.
+		"security":   []any{map[string]any{}, map[string]any{"bearer": []string{}}},
 		"paths":      paths,
 		"components": map[string]any{"securitySchemes": map[string]any{"bearer": map[string]any{"type": "http", "scheme": "bearer"}}},
 	}, nil
@@ -81,7 +81,7 @@ func operationID(r route) string {
 // own forms, which are described where the commands are.
 func schemaOf(v any) (any, error) {
 	switch v.(type) {
-	case ApplyCall, RollbackCall, OverrideCall, DoneAnswer:
+	case PlanCall, ApplyCall, TrialCall, RollbackCall, OverrideCall, DoneAnswer:
 		return jsonschema.ForType(reflect.TypeOf(v), &jsonschema.ForOptions{})
 	}
 	return map[string]any{"type": "object"}, nil

@@ -48,6 +48,7 @@ type Apply struct {
 	Accepted []Accepted    `json:"accepted,omitempty"`
 	Started  time.Time     `json:"started"`
 	Deadline time.Time     `json:"deadline,omitzero"` // of the confirmation; zero: none
+	ByHand   bool          `json:"byHand,omitempty"`  // somebody has to confirm it: it does not happen by itself
 	Finished time.Time     `json:"finished,omitzero"`
 	State    State         `json:"state"`
 	Results  []PointResult `json:"results,omitempty"`
@@ -249,6 +250,21 @@ func (s *Store) Journal(id string) (Journal, error) {
 		j.Changes = append(j.Changes, c)
 	}
 	return j, nil
+}
+
+// PointsOf names the points of an apply, by its whole ID, in the order of its journal.
+func (s *Store) PointsOf(id string) ([]string, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var points []journaled
+	if err := s.getJSON(bucketJournal, id, &points); err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(points))
+	for _, p := range points {
+		out = append(out, p.Point)
+	}
+	return out, nil
 }
 
 func (s *Store) journaled(id string, j *Journal) (points []journaled, err error) {

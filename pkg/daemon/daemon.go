@@ -73,7 +73,9 @@ type Daemon struct {
 	known   map[string]*known // device -> what is known of it
 	loaded  *reconcile.Site   // the last one that was in order, perhaps not the one in force
 	next    pending
-	warned  bool // that the table of flows is nearly full
+	life    context.Context  // ends with Run, where what has been begun may go on
+	around  map[string]heard // by network namespace
+	warned  bool             // that the table of flows is nearly full
 
 	now atomic.Pointer[View]
 }
@@ -135,7 +137,7 @@ func New(o Options, who, from string) *Daemon {
 		o.Interval = DefaultInterval
 	}
 	d := &Daemon{o: o, who: who, from: from, notify: newNotifier(), work: make(chan func(context.Context)),
-		answers: make(chan look), asking: make(chan struct{}, looksAtOnce), reads: context.Background(), wake: make(chan why, 64), known: map[string]*known{}}
+		answers: make(chan look), asking: make(chan struct{}, looksAtOnce), reads: context.Background(), wake: make(chan why, 64), known: map[string]*known{}, around: map[string]heard{}}
 	if d.o.Load == nil {
 		d.o.Load = d.load
 	}
@@ -192,12 +194,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	d.life, d.reads = ctx, ctx
 	if err := d.use(ctx, site); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	d.reads = ctx
 	files := d.watchFiles(ctx)
 	// What has been begun is brought to its end, so that a stop in the middle of a repair
 	// does not put the damage back. Who cannot wait kills: then time undoes it.
@@ -353,8 +355,9 @@ func (d *Daemon) use(ctx context.Context, s *reconcile.Site) error {
 		if d.known[x.Name] == nil {
 			d.known[x.Name] = &known{}
 		}
-		d.watch(ctx, x)
+		d.watch(x)
 	}
+	d.hear(s)
 	for name, k := range d.known {
 		if !here[name] {
 			k.stopWatching()
@@ -374,13 +377,14 @@ func (k *known) stopWatching() {
 }
 
 // watch hears of writes to a device, if it can tell.
-func (d *Daemon) watch(ctx context.Context, x *reconcile.Device) {
+func (d *Daemon) watch(x *reconcile.Device) {
 	w, ok := x.Driver.(driver.Watcher)
 	k := d.known[x.Name]
 	if !ok || k.watching != nil || x.Err != nil {
 		return
 	}
-	ctx, k.watching = context.WithCancel(ctx)
+	ctx, stop := context.WithCancel(d.life)
+	k.watching = stop
 	go func() {
 		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 			began := time.Now()

@@ -1,0 +1,62 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"bulkhead/inventory/neighbor"
+	"bulkhead/pkg/reconcile"
+)
+
+// heard is a network namespace whose changes are heard of.
+type heard struct {
+	what neighbor.What
+	stop context.CancelFunc
+}
+
+// hear hears of changes around the site: of the neighbours that a source reports, of the
+// routes and addresses of points. Without it a machine that is plugged in would be a
+// stranger until the interval is over.
+func (d *Daemon) hear(s *reconcile.Site) {
+	want := map[string]neighbor.What{}
+	for _, x := range s.Surroundings() {
+		want[x.Netns] = x.What
+	}
+	for ns, h := range d.around {
+		if want[ns] != h.what {
+			h.stop()
+			delete(d.around, ns)
+		}
+	}
+	for ns, what := range want {
+		if _, ok := d.around[ns]; ok {
+			continue
+		}
+		ctx, stop := context.WithCancel(d.life)
+		d.around[ns] = heard{what, stop}
+		go d.listen(ctx, ns, what)
+	}
+}
+
+// listen hears until ctx ends. Where it cannot, the interval is left, and it is tried
+// again.
+func (d *Daemon) listen(ctx context.Context, ns string, what neighbor.What) {
+	changed := func() { d.ask(why{what: "the neighbours or routes have changed", reload: true}) }
+	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		began := time.Now()
+		err := neighbor.Watch(ctx, ns, what, changed)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > lastRetry { // it worked for some time
+			wait = firstRetry
+		}
+		d.o.Log.Warn("cannot hear of neighbours and routes; they are read now, and at every interval until then", "netns", ns, "error", err, "again_in", wait)
+		changed() // something may have been missed
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}

@@ -60,6 +60,7 @@ one whose controller died as unfinished.`,
 			return a.printHistory(rows, format)
 		},
 	}
+	cmd.AddCommand(a.historyPruneCmd())
 	outputFlag(cmd, &format, "table", "json")
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many; 0 is all")
 	return cmd

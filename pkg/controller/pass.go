@@ -247,14 +247,12 @@ func (c *Controller) confirmed(k store.Known) (apply.Record, error) {
 
 // last is the plan that was confirmed last; nil if there is none.
 func (c *Controller) last() (*plan.Plan, error) {
-	all, err := c.Store.History(0)
+	a, err := c.Store.Newest(func(a store.Apply) bool { return a.State == store.Confirmed && a.Plan != "" })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range all {
-		if a.State == store.Confirmed && a.Plan != "" {
-			return c.planOf(a)
-		}
-	}
-	return nil, nil
+	return c.planOf(a)
 }

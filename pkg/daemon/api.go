@@ -181,6 +181,7 @@ func routes() []route {
 		{"POST", "/v1/confirm", PermApply, "make permanent what is on trial", TrialCall{}, TrialAnswer{}, (*API).confirm},
 		{"POST", "/v1/take-back", PermApply, "put back what was before the change that is on trial", TrialCall{}, TrialAnswer{}, (*API).takeBack},
 		{"POST", "/v1/rollback", PermApply, "go back to what an earlier apply enforced, and stay there until the site directory changes", RollbackCall{}, PassAnswer{}, (*API).rollback},
+		{"POST", "/v1/history/prune", PermApply, "forget applies that need not be kept", PruneCall{}, PruneAnswer{}, (*API).pruneNow},
 		{"POST", "/v1/assets/{id}/quarantine", PermOverride, "cut an asset off, whatever policy says", OverrideCall{}, DoneAnswer{}, (*API).quarantine},
 		{"POST", "/v1/assets/{id}/release", PermOverride, "end an asset's quarantine", OverrideCall{}, DoneAnswer{}, (*API).release},
 		{"POST", "/v1/points/{name}/open", PermOverride, "break-glass: a point drops nothing for a time", OverrideCall{}, DoneAnswer{}, (*API).open},
@@ -241,6 +242,8 @@ func (a *API) call(rt *route, r *request) (any, error) {
 			r.body = &PlanCall{}
 		case TrialCall:
 			r.body = &TrialCall{}
+		case PruneCall:
+			r.body = &PruneCall{}
 		case ApplyCall:
 			r.body = &ApplyCall{}
 		case RollbackCall:
@@ -263,7 +266,7 @@ func (a *API) call(rt *route, r *request) (any, error) {
 // optional reports whether a body may be left out: where nothing in it has to be said.
 func optional(in any) bool {
 	switch in.(type) {
-	case PlanCall, TrialCall:
+	case PlanCall, TrialCall, PruneCall:
 		return true
 	}
 	return false

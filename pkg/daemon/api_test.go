@@ -174,6 +174,8 @@ func TestBadCalls(t *testing.T) {
 		{"POST", "/v1/confirm", ``, 409, "nothing-on-trial"},
 		{"POST", "/v1/confirm", `{"apply": "a2"}`, 409, "no change is on trial"},
 		{"POST", "/v1/take-back", `{}`, 409, "no change is on trial"},
+		{"POST", "/v1/history/prune", `{"keepWithin": "long"}`, 400, "90d"},
+		{"POST", "/v1/history/prune", `{"keepLast": 1}`, 400, "a rollback needs 2"},
 		{"GET", "/v1/history/a2", ``, 404, "the history lists them"},
 		{"GET", "/v1/plans/p2", ``, 404, "the history lists them"},
 		{"GET", "/v1/nothing", ``, 404, ""},
@@ -208,6 +210,9 @@ func TestGoodCalls(t *testing.T) {
 	}
 	if w := call(h, "POST", "/v1/plan", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"result": "in sync"`) {
 		t.Errorf("a plan: %d %s", w.Code, w.Body)
+	}
+	if w := call(h, "POST", "/v1/history/prune", `{"keepWithin": "1d12h"}`); w.Code != 200 || !strings.Contains(w.Body.String(), `"applies": 0`) {
+		t.Errorf("pruning: %d %s", w.Code, w.Body)
 	}
 	if w := call(h, "GET", "/metrics", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "bulkhead_site_good 1") {
 		t.Errorf("metrics: %d %s", w.Code, w.Body)

@@ -214,6 +214,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
+	prune := time.NewTimer(firstPrune)
+	defer prune.Stop()
 	first := true
 	for {
 		if d.next.at.IsZero() {
@@ -240,6 +242,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.next.add(why{what: "the interval is over", reload: true}, d.o.Now())
 			d.warnConntrack()
 			poll.Reset(spread(d.o.Interval))
+		case <-prune.C:
+			d.prune()
+			prune.Reset(spread(pruneEvery))
 		case <-dog:
 			d.notify.alive()
 		case <-due.C:

@@ -85,11 +85,14 @@ var (
 	descTracked = prometheus.NewDesc("bulkhead_conntrack_entries", "Tracked flows of this network namespace.", nil, nil)
 	descTrackMx = prometheus.NewDesc("bulkhead_conntrack_limit", "How many flows can be tracked: above it new flows are dropped.", nil, nil)
 	descInvalid = prometheus.NewDesc("bulkhead_conntrack_invalid_total", "Packets that fit no tracked flow, as the kernel counts them (net.netfilter, all processors).", nil, nil)
+	descState   = prometheus.NewDesc("bulkhead_state_bytes", "Size of the state file.", nil, nil)
+	descHistory = prometheus.NewDesc("bulkhead_history_applies", "Applies that the history keeps.", nil, nil)
+	descAudit   = prometheus.NewDesc("bulkhead_audit_entries", "Entries of the audit log.", nil, nil)
 	descNoRoom  = prometheus.NewDesc("bulkhead_conntrack_dropped_total", "Flows that found no room in the table.", nil, nil)
 )
 
 func (c *current) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAssets, descClasses, descPoint, descTrouble, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom} {
+	for _, d := range []*prometheus.Desc{descAssets, descClasses, descPoint, descTrouble, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom, descState, descHistory, descAudit} {
 		ch <- d
 	}
 }
@@ -99,6 +102,10 @@ func (c *current) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	v := c.d.View()
+	size := c.d.o.Store.Size()
+	gauge(descState, float64(size.Bytes))
+	gauge(descHistory, float64(size.Applies))
+	gauge(descAudit, float64(size.Entries))
 	gauge(descTrouble, float64(len(v.Trouble)))
 	if v.Site != nil {
 		gauge(descAssets, float64(len(v.Site.Inventory.Assets)))

@@ -81,7 +81,7 @@ func operationID(r route) string {
 // own forms, which are described where the commands are.
 func schemaOf(v any) (any, error) {
 	switch v.(type) {
-	case PlanCall, ApplyCall, TrialCall, RollbackCall, OverrideCall, DoneAnswer:
+	case PlanCall, ApplyCall, TrialCall, PruneCall, RollbackCall, OverrideCall, DoneAnswer:
 		return jsonschema.ForType(reflect.TypeOf(v), &jsonschema.ForOptions{})
 	}
 	return map[string]any{"type": "object"}, nil

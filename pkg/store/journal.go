@@ -209,22 +209,45 @@ func (s *Store) History(limit int) ([]Apply, error) {
 // Unfinished gives the journals of applies that were never finished, oldest
 // first: what a controller must look at before it writes anything else.
 func (s *Store) Unfinished() ([]Journal, error) {
-	all, err := list[Apply](s, bucketApply)
-	if err != nil {
-		return nil, err
+	s.mu.RLock()
+	ids := make([]string, 0, len(s.m.open))
+	for id := range s.m.open {
+		ids = append(ids, id)
 	}
+	s.mu.RUnlock()
+	slices.Sort(ids)
 	out := []Journal{}
-	for _, a := range all {
-		if a.State != Running {
-			continue
-		}
-		j, err := s.Journal(a.ID)
+	for _, id := range ids {
+		j, err := s.Journal(id)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, j)
+		if j.Apply.State == Running {
+			out = append(out, j)
+		}
 	}
 	return out, nil
+}
+
+// Newest gives the newest apply that match is content with, or ErrNotFound. It reads no
+// more of the history than that takes.
+func (s *Store) Newest(match func(Apply) bool) (a Apply, err error) {
+	s.mu.RLock()
+	ids := s.m.keys(bucketApply)
+	s.mu.RUnlock()
+	for _, id := range slices.Backward(ids) {
+		x, err := s.Apply(id)
+		if errors.Is(err, ErrNotFound) {
+			continue // pruned meanwhile
+		}
+		if err != nil {
+			return a, err
+		}
+		if match(x) { // without our lock: it may ask us for more
+			return x, nil
+		}
+	}
+	return a, ErrNotFound
 }
 
 // Journal gives the journal of an apply: for a rollback, what each point had

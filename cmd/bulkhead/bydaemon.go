@@ -18,6 +18,10 @@ import (
 // and has that plan applied and nothing else. As without a daemon the change is on
 // trial then, until somebody confirms it.
 func (a *app) applyByDaemon(ctx context.Context, d *client, file string, o applyOptions) error {
+	var st daemon.StatusAnswer
+	if err := d.call(ctx, "GET", pathOf("status"), nil, &st); err == nil && !sameDir(st.Directory, a.site) {
+		return fmt.Errorf("cannot apply: a daemon runs, and %w: nothing was written to any device", otherDir(&st, a.site))
+	}
 	var p daemon.PassAnswer
 	if err := d.call(ctx, "POST", pathOf("plan"), daemon.PlanCall{Accept: o.accept, Points: o.points}, &p); err != nil {
 		return err

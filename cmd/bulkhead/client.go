@@ -21,8 +21,10 @@ import (
 
 // client speaks to a running daemon.
 type client struct {
-	http *http.Client
-	path string
+	http   *http.Client
+	path   string
+	err    io.Writer            // what an answer says beside
+	status *daemon.StatusAnswer // for commands that read
 }
 
 // daemon finds the daemon of the site; nil if none runs.
@@ -46,7 +48,7 @@ func (a *app) daemon() (*client, error) {
 		return nil, nil // nobody is there, or what a dead one left
 	}
 	probe.Close()
-	return &client{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}}, path}, nil
+	return &client{http: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}}, path: path, err: a.err}, nil
 }
 
 // call makes one call; in may be nil.
@@ -78,13 +80,18 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 	var e struct {
 		Error string `json:"error"`
 		Code  string `json:"code"`
+		daemon.Noted
 	}
 	if json.Unmarshal(b, &e) != nil || e.Error == "" {
 		e.Error = resp.Status
 	}
+	fmt.Fprint(c.err, e.Notes)
 	err = fmt.Errorf("%s", diag.Safe(e.Error))
-	if e.Code == daemon.CodeNothingOnTrial {
+	switch e.Code {
+	case daemon.CodeNothingOnTrial:
 		err = nothingOnTrial(apply.ErrNothingOnTrial)
+	case daemon.CodeBadSite:
+		err = fmt.Errorf("%w: %s", errBadSite, diag.Safe(e.Error))
 	}
 	switch resp.StatusCode {
 	case http.StatusForbidden, http.StatusUnauthorized:
@@ -96,6 +103,9 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 	}
 	return err
 }
+
+// errBadSite says that the daemon does not use the site directory as it is.
+var errBadSite = errors.New("the daemon keeps what was in force")
 
 // notAllowed is a call that the daemon refused for who made it.
 type notAllowed struct{ error }

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,9 +29,12 @@ of them and why. With an ID, or the beginning of one that fits no other: its poi
 steps and the plan as it was made. Nothing is locked; a running apply shows as running,
 one whose controller died as unfinished.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 0 {
 				return fmt.Errorf("--limit %d: 0 is all", limit)
+			}
+			if done, err := a.historyByDaemon(cmd.Context(), args, limit, format); done || err != nil {
+				return err
 			}
 			site, dir, err := a.siteName()
 			if err != nil {
@@ -64,6 +70,26 @@ one whose controller died as unfinished.`,
 	outputFlag(cmd, &format, "table", "json")
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many; 0 is all")
 	return cmd
+}
+
+// historyByDaemon prints the history as a running daemon tells it, so that its state
+// need not be readable; false where none does.
+func (a *app) historyByDaemon(ctx context.Context, args []string, limit int, format string) (bool, error) {
+	d := a.reader(ctx)
+	if len(args) > 0 {
+		var got struct{ Apply *controller.PastWhole }
+		ok, err := a.answered(ctx, d, pathOf("history", args[0]), nil, &got)
+		if !ok || err != nil {
+			return ok, err
+		}
+		return true, a.printPast(got.Apply, format)
+	}
+	var got struct{ Applies []controller.Past }
+	ok, err := a.answered(ctx, d, pathOf("history"), url.Values{"limit": {strconv.Itoa(limit)}}, &got)
+	if !ok || err != nil {
+		return ok, err
+	}
+	return true, a.printHistory(got.Applies, format)
 }
 
 func (a *app) printHistory(rows []controller.Past, format string) error {

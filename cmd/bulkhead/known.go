@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/controller"
@@ -49,12 +51,24 @@ func (a *app) readState(site string) (*store.Store, error) {
 }
 
 // saySources names the sources of which not simply what they report counts.
-func (a *app) saySources(s *reconcile.Site) {
+func saySources(w io.Writer, s *reconcile.Site) {
 	for i := range s.Sources {
 		if s.Sources[i].State != inventory.SourceCurrent {
-			fmt.Fprintln(a.err, s.Sources[i].String())
+			fmt.Fprintln(w, s.Sources[i].String())
 		}
 	}
+}
+
+// beside is what loading a site prints.
+func beside(dir string, s *reconcile.Site, sources bool) string {
+	var b strings.Builder
+	if s.Diags != nil && s.Diags.Len() > 0 {
+		_ = s.Diags.Render(&b, reconcile.Source(dir, s)) // a Builder takes everything
+	}
+	if sources {
+		saySources(&b, s)
+	}
+	return b.String()
 }
 
 // knownBrakes refuses to accept what is no brake: a name that is mistyped would be

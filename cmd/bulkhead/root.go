@@ -129,7 +129,7 @@ func (a *app) loaded(ctx context.Context, collect bool) (*reconcile.Site, error)
 	if collect {
 		s, err := a.load(ctx, nil)
 		if err == nil {
-			a.saySources(s)
+			saySources(a.err, s)
 		}
 		return s, err
 	}

@@ -7,14 +7,17 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/controller"
+	"bulkhead/pkg/diag"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
@@ -40,8 +43,18 @@ func Permissions() []Permission {
 // Show gives what the API shows of a site that commands show as well, so that the
 // two cannot differ.
 type Show struct {
-	Groups  func(s *reconcile.Site) (any, error)
+	// Groups and Assets give those that are named, or all.
+	Groups  func(s *reconcile.Site, names []string) (any, error)
+	Assets  func(s *reconcile.Site, ids []string) ([]inventory.Asset, error)
 	Explain func(s *reconcile.Site, devices []*reconcile.Device, from, to, service string) (any, error)
+	// Beside gives what commands print beside their result: what is doubtful in the site
+	// directory and, if sources is set, in what its sources say.
+	Beside func(s *reconcile.Site, sources bool) string
+}
+
+// Noted is what an answer says beside, for whoever reads the same of a command.
+type Noted struct {
+	Notes string `json:"notes,omitempty"`
 }
 
 // API answers for a daemon.
@@ -77,6 +90,14 @@ type problem struct {
 func (p *problem) Error() string { return p.err.Error() }
 func (p *problem) Unwrap() error { return p.err }
 
+// besides is an error of a call with what the command would say beside.
+type besides struct {
+	error
+	notes string
+}
+
+func (b *besides) Unwrap() error { return b.error }
+
 func refuse(status int, format string, args ...any) error {
 	return &problem{status, fmt.Errorf(format, args...)}
 }
@@ -88,6 +109,7 @@ const maxBody = 64 << 10
 type StatusAnswer struct {
 	FormatVersion string                 `json:"formatVersion"`
 	Site          string                 `json:"site"`
+	Directory     string                 `json:"directory"` // of the site
 	Started       time.Time              `json:"started"`
 	Result        controller.Result      `json:"result,omitempty"` // of the last pass that looked at a device
 	Why           string                 `json:"why,omitempty"`
@@ -157,6 +179,7 @@ type (
 		Until         time.Time         `json:"until,omitzero"` // when the devices go back, unless it is confirmed
 		Outcomes      []apply.Outcome   `json:"outcomes"`
 		Plan          *plan.Plan        `json:"plan"`
+		Noted
 	}
 )
 
@@ -280,6 +303,11 @@ func (a *API) refused(r *http.Request, who string, why error) {
 	}
 }
 
+// CodeBadSite says, beside the error, that the site directory is not in use as it is.
+const CodeBadSite = "bad-site"
+
+var errBadSite = errors.New("the site directory is not in use, the last good one stays in force")
+
 // CodeNothingOnTrial says, beside the error, that nothing waits to be confirmed.
 const CodeNothingOnTrial = "nothing-on-trial"
 
@@ -287,6 +315,13 @@ func errorBody(err error) map[string]any {
 	out := map[string]any{"formatVersion": format, "error": err.Error()}
 	if errors.Is(err, apply.ErrNothingOnTrial) {
 		out["code"] = CodeNothingOnTrial
+	}
+	var b *besides
+	if errors.As(err, &b) && b.notes != "" {
+		out["notes"] = b.notes
+	}
+	if errors.Is(err, errBadSite) {
+		out["code"] = CodeBadSite
 	}
 	return out
 }
@@ -315,7 +350,7 @@ func (a *API) status(*request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := StatusAnswer{FormatVersion: format, Site: v.Site.Config.Settings.Name, Started: v.Started, Trouble: v.Trouble,
+	out := StatusAnswer{FormatVersion: format, Site: v.Site.Config.Settings.Name, Directory: a.d.dir, Started: v.Started, Trouble: v.Trouble,
 		BadSite: v.BadSite, BadSince: v.BadSince, RolledBack: v.RolledBack, Problem: v.Problem, OnTrial: v.OnTrial, Quarantined: append([]reconcile.Quarantine{}, v.Site.Quarantined...)}
 	if v.Pass != nil {
 		out.Result, out.Why, out.At, out.Plan = v.Pass.Result, v.Pass.Why, v.At, v.Pass.Plan.ID
@@ -323,25 +358,59 @@ func (a *API) status(*request) (any, error) {
 	return out, nil
 }
 
-func (a *API) inventory(*request) (any, error) {
+func (a *API) inventory(r *request) (any, error) {
 	v, err := a.site()
 	if err != nil {
 		return nil, err
 	}
+	assets, err := a.show.Assets(v.Site, r.URL.Query()["id"])
+	if err != nil {
+		return nil, a.wrong(v, err)
+	}
 	inv := v.Site.Inventory // in the form of `bulkhead assets -o json`
-	return map[string]any{"formatVersion": format, "assets": list(inv.Assets), "evidence": list(inv.Evidence), "conflicts": list(inv.Conflicts)}, nil
+	return a.noted(v, map[string]any{"assets": list(assets), "evidence": list(inv.Evidence), "conflicts": list(inv.Conflicts)}), nil
+}
+
+// wrong is a question that there is no answer to.
+func (a *API) wrong(v *View, err error) error {
+	return &problem{http.StatusBadRequest, &besides{err, a.notes(v)}}
+}
+
+// noted adds to an answer what a command would say beside.
+func (a *API) noted(v *View, answer map[string]any) map[string]any {
+	answer["formatVersion"] = format
+	if notes := a.notes(v); notes != "" {
+		answer["notes"] = notes
+	}
+	return answer
+}
+
+// notes is what a command would say beside, and where what is in force is not what the
+// site directory says.
+func (a *API) notes(v *View) string {
+	notes := a.show.Beside(v.Site, true)
+	if v.BadSite != "" {
+		notes += fmt.Sprintf("the site directory is not in use since %s, the last good one is: %s\n", v.BadSince.Format(time.RFC3339), diag.Safe(v.BadSite))
+	}
+	if v.RolledBack != "" {
+		notes += fmt.Sprintf("what apply %s enforced is in force, and not what the site directory says, until that changes\n", v.RolledBack)
+	}
+	return notes
 }
 
 // list is never null.
 func list[T any](s []T) []T { return append([]T{}, s...) }
 
-func (a *API) groups(*request) (any, error) {
+func (a *API) groups(r *request) (any, error) {
 	v, err := a.site()
 	if err != nil {
 		return nil, err
 	}
-	rows, err := a.show.Groups(v.Site)
-	return map[string]any{"formatVersion": format, "groups": rows}, err
+	rows, err := a.show.Groups(v.Site, r.URL.Query()["name"])
+	if err != nil {
+		return nil, a.wrong(v, err)
+	}
+	return a.noted(v, map[string]any{"groups": rows}), nil
 }
 
 func (a *API) explain(r *request) (any, error) {
@@ -352,9 +421,9 @@ func (a *API) explain(r *request) (any, error) {
 	q := r.URL.Query()
 	e, err := a.show.Explain(v.Site, v.Devices, q.Get("src"), q.Get("dst"), q.Get("service"))
 	if err != nil {
-		return nil, &problem{http.StatusBadRequest, err}
+		return nil, a.wrong(v, err)
 	}
-	return map[string]any{"formatVersion": format, "flow": e}, nil
+	return a.noted(v, map[string]any{"flow": e}), nil
 }
 
 func (a *API) coverage(*request) (any, error) {
@@ -388,9 +457,16 @@ func (a *API) lastPass(*request) (any, error) {
 	return passAnswer(v.Pass), nil
 }
 
-func (a *API) history(*request) (any, error) {
-	list, err := controller.History(a.d.o.Store, 100, true, a.d.o.Now())
-	return map[string]any{"formatVersion": format, "applies": list}, err
+func (a *API) history(r *request) (any, error) {
+	limit := 100
+	if text := r.URL.Query().Get("limit"); text != "" {
+		var err error
+		if limit, err = strconv.Atoi(text); err != nil || limit < 0 {
+			return nil, refuse(http.StatusBadRequest, "limit is %q: it is a number, and 0 is all", text)
+		}
+	}
+	rows, err := controller.History(a.d.o.Store, limit, true, a.d.o.Now())
+	return map[string]any{"formatVersion": format, "applies": rows}, err
 }
 
 // reasonOf wants words.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bulkhead/drivers"
+	"bulkhead/inventory"
 	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
@@ -54,7 +55,9 @@ func write(t testing.TB, dir, name, text string) {
 }
 
 var show = daemon.Show{
-	Groups:  func(*reconcile.Site) (any, error) { return []string{}, nil },
+	Groups:  func(*reconcile.Site, []string) (any, error) { return []string{}, nil },
+	Assets:  func(s *reconcile.Site, _ []string) ([]inventory.Asset, error) { return s.Inventory.Assets, nil },
+	Beside:  func(*reconcile.Site, bool) string { return "" },
 	Explain: func(*reconcile.Site, []*reconcile.Device, string, string, string) (any, error) { return "because", nil },
 }
 
@@ -176,6 +179,7 @@ func TestBadCalls(t *testing.T) {
 		{"POST", "/v1/take-back", `{}`, 409, "no change is on trial"},
 		{"POST", "/v1/history/prune", `{"keepWithin": "long"}`, 400, "90d"},
 		{"POST", "/v1/history/prune", `{"keepLast": 1}`, 400, "a rollback needs 2"},
+		{"GET", "/v1/history?limit=-1", ``, 400, "0 is all"},
 		{"GET", "/v1/history/a2", ``, 404, "the history lists them"},
 		{"GET", "/v1/plans/p2", ``, 404, "the history lists them"},
 		{"GET", "/v1/nothing", ``, 404, ""},

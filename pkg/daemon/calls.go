@@ -20,6 +20,10 @@ import (
 // which is in force only once that plan is applied.
 func (d *Daemon) siteFor(ctx context.Context, accept, points []string) (*reconcile.Site, []*reconcile.Device, error) {
 	d.reload(ctx)
+	if bad := d.View().BadSite; bad != "" {
+		// A plan of the last good one would be what is in force, and seem to be what is wanted.
+		return nil, nil, &problem{http.StatusUnprocessableEntity, fmt.Errorf("%w: %s", errBadSite, bad)}
+	}
 	if err := knownPoints(d.site, points); err != nil {
 		return nil, nil, err
 	}
@@ -66,18 +70,25 @@ func knownPoints(s *reconcile.Site, names []string) error {
 func (a *API) planNow(r *request) (any, error) {
 	c := r.body.(*PlanCall)
 	var p *controller.Pass
+	var notes string
 	err := a.d.Do(r.Context(), func(ctx context.Context) error {
 		s, devices, err := a.d.siteFor(ctx, c.Accept, c.Points)
+		if err != nil && !errors.Is(err, errBadSite) { // whose mistakes are said by whoever loads it
+			return &besides{err, a.show.Beside(a.d.site, false)}
+		}
 		if err != nil {
 			return err
 		}
 		p, err = a.d.c.Plan(ctx, s, devices, c.Points)
+		notes = a.show.Beside(s, false)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return passAnswer(p), nil
+	out := passAnswer(p)
+	out.Notes = notes
+	return out, nil
 }
 
 // passNow makes a pass, on somebody's word, and gives it.

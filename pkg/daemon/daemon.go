@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,7 @@ type Daemon struct {
 	metrics *metrics
 
 	who, from string
+	dir       string     // of the site, from the root on
 	override  sync.Mutex // who changes the list of quarantines
 
 	work    chan func(context.Context) // for the goroutine that writes
@@ -140,6 +142,10 @@ func New(o Options, who, from string) *Daemon {
 		answers: make(chan look), asking: make(chan struct{}, looksAtOnce), reads: context.Background(), wake: make(chan why, 64), known: map[string]*known{}, around: map[string]heard{}}
 	if d.o.Load == nil {
 		d.o.Load = d.load
+	}
+	d.dir = o.Dir
+	if abs, err := filepath.Abs(o.Dir); err == nil && o.Dir != "" {
+		d.dir = abs
 	}
 	d.c = &controller.Controller{Store: o.Store, Now: o.Now, Who: who, From: from,
 		Say: func(format string, args ...any) { o.Log.Info(fmt.Sprintf(format, args...)) }}

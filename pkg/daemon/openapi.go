@@ -8,6 +8,23 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
+// queries are what reading routes take behind the question mark.
+var queries = map[string][]struct {
+	name     string
+	required bool
+	schema   map[string]any
+}{
+	"GET /v1/explain":   {{"src", true, aText}, {"dst", true, aText}, {"service", true, aText}},
+	"GET /v1/groups":    {{"name", false, texts}},
+	"GET /v1/inventory": {{"id", false, texts}},
+	"GET /v1/history":   {{"limit", false, map[string]any{"type": "integer", "minimum": 0}}},
+}
+
+var (
+	aText = map[string]any{"type": "string"}
+	texts = map[string]any{"type": "array", "items": aText} // given several times
+)
+
 var pathParameter = regexp.MustCompile(`\{([a-z]+)\}`)
 
 // openAPI describes the routes by themselves (OpenAPI 3.1): the list that calls are
@@ -27,10 +44,8 @@ func Describe() (map[string]any, error) {
 		for _, m := range pathParameter.FindAllStringSubmatch(r.path, -1) {
 			params = append(params, map[string]any{"name": m[1], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 		}
-		if r.path == "/v1/explain" {
-			for _, name := range []string{"src", "dst", "service"} {
-				params = append(params, map[string]any{"name": name, "in": "query", "required": true, "schema": map[string]any{"type": "string"}})
-			}
+		for _, q := range queries[r.method+" "+r.path] {
+			params = append(params, map[string]any{"name": q.name, "in": "query", "required": q.required, "schema": q.schema})
 		}
 		if params != nil {
 			op["parameters"] = params

@@ -29,7 +29,7 @@ type client struct {
 
 // daemon finds the daemon of the site; nil if none runs.
 func (a *app) daemon() (*client, error) {
-	cfg, diags := config.Load(a.site)
+	cfg, diags := a.config()
 	if diags.HasErrors() && (cfg.Settings.Name == "" || cfg.Settings.Name == config.DefaultName) {
 		return nil, nil // the mistakes are said by whoever loads the site
 	}

@@ -17,7 +17,7 @@ import (
 // load reads and works the site out, with what its sources report and what the
 // state knows of them. Brakes in accept that are about sources count as accepted.
 func (a *app) load(ctx context.Context, accept []string) (*reconcile.Site, error) {
-	opt := reconcile.LoadOptions{Collect: true, Known: a.known, AcceptLost: slices.Contains(accept, reconcile.BrakeSourceLost),
+	opt := reconcile.LoadOptions{Config: a.takeConfig, Collect: true, Known: a.known, AcceptLost: slices.Contains(accept, reconcile.BrakeSourceLost),
 		Quarantined: []reconcile.InQuarantine{a.quarantines}}
 	s, diags, err := reconcile.LoadWith(ctx, a.site, a.now(), a.kinds, opt)
 	if err != nil {

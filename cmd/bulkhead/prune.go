@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bulkhead/pkg/config"
 	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
@@ -43,7 +42,7 @@ func (a *app) prune(ctx context.Context, call daemon.PruneCall) error {
 		a.sayPruned(out.Pruned)
 		return nil
 	}
-	cfg, diags := config.Load(a.site)
+	cfg, diags := a.config()
 	if diags.HasErrors() { // what is to be kept is not known for sure
 		return a.show(nil, diags)
 	}

@@ -22,6 +22,7 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	if w.reload || d.expired(began) || d.cutOff(began) {
 		d.reload(ctx)
 	}
+	d.lookAtUnfinished()
 	due, seen, soon := d.due(ctx, w)
 	if soon > 0 {
 		d.next.add(why{what: "again", after: soon}, d.o.Now())

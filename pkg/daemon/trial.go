@@ -42,6 +42,22 @@ func (d *Daemon) noteTrial(p *controller.Pass) time.Duration {
 	return left
 }
 
+// lookAtUnfinished has all devices of an apply looked at that nobody has ended, also those
+// that are in sync: what became of it can be told only of all of them together, and one
+// that could not be read for a while would keep it unfinished for good.
+func (d *Daemon) lookAtUnfinished() {
+	for _, id := range d.o.Store.Running() {
+		points, err := d.o.Store.PointsOf(id)
+		if err != nil {
+			d.o.Log.Error("cannot tell which points an unfinished apply is of", "apply", id, "error", err)
+			continue
+		}
+		for _, x := range of(d.devices, points) {
+			d.known[x.Name].site, d.known[x.Name].mark = nil, ""
+		}
+	}
+}
+
 // trialEnded looks at everything, whatever it waits for: nothing is on trial any more.
 func (d *Daemon) trialEnded(what string) {
 	for _, k := range d.known {

@@ -206,18 +206,23 @@ func (s *Store) History(limit int) ([]Apply, error) {
 	return all, err
 }
 
-// Unfinished gives the journals of applies that were never finished, oldest
-// first: what a controller must look at before it writes anything else.
-func (s *Store) Unfinished() ([]Journal, error) {
+// Running lists the IDs of applies that were never finished, oldest first.
+func (s *Store) Running() []string {
 	s.mu.RLock()
+	defer s.mu.RUnlock()
 	ids := make([]string, 0, len(s.m.open))
 	for id := range s.m.open {
 		ids = append(ids, id)
 	}
-	s.mu.RUnlock()
 	slices.Sort(ids)
+	return ids
+}
+
+// Unfinished gives the journals of applies that were never finished, oldest
+// first: what a controller must look at before it writes anything else.
+func (s *Store) Unfinished() ([]Journal, error) {
 	out := []Journal{}
-	for _, id := range ids {
+	for _, id := range s.Running() {
 		j, err := s.Journal(id)
 		if err != nil {
 			return nil, err

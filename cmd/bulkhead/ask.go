@@ -33,7 +33,6 @@ func (a *app) reader(ctx context.Context) *client {
 		a.alone(otherDir(&st, a.site))
 		return nil
 	}
-	d.status = &st
 	return d
 }
 

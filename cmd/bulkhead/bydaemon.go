@@ -26,6 +26,7 @@ func (a *app) applyByDaemon(ctx context.Context, d *client, file string, o apply
 	if err := d.call(ctx, "POST", pathOf("plan"), daemon.PlanCall{Accept: o.accept, Points: o.points}, &p); err != nil {
 		return err
 	}
+	fmt.Fprint(a.err, p.Notes)
 	if p.Result == controller.OnTrial || p.Plan == nil {
 		return a.sayPass(&p)
 	}

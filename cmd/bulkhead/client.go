@@ -21,10 +21,9 @@ import (
 
 // client speaks to a running daemon.
 type client struct {
-	http   *http.Client
-	path   string
-	err    io.Writer            // what an answer says beside
-	status *daemon.StatusAnswer // for commands that read
+	http *http.Client
+	path string
+	err  io.Writer // for what an answer says beside
 }
 
 // daemon finds the daemon of the site; nil if none runs.

@@ -87,9 +87,6 @@ func (a *app) planned(ctx context.Context, only, accept []string) (*plan.Plan, e
 			if p.Result == controller.OnTrial {
 				fmt.Fprintln(a.err, diag.Safe(p.Why))
 			}
-			if by := d.status.RolledBack; by != "" {
-				fmt.Fprintf(a.err, "what apply %s enforced is in force, and not what the site directory says, until that changes\n", by)
-			}
 			return p.Plan, nil
 		}
 	}

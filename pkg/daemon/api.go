@@ -392,10 +392,14 @@ func (a *API) notes(v *View) string {
 	if v.BadSite != "" {
 		notes += fmt.Sprintf("the site directory is not in use since %s, the last good one is: %s\n", v.BadSince.Format(time.RFC3339), diag.Safe(v.BadSite))
 	}
-	if v.RolledBack != "" {
-		notes += fmt.Sprintf("what apply %s enforced is in force, and not what the site directory says, until that changes\n", v.RolledBack)
+	return notes + rolledBackNote(v)
+}
+
+func rolledBackNote(v *View) string {
+	if v.RolledBack == "" {
+		return ""
 	}
-	return notes
+	return fmt.Sprintf("what apply %s enforced is in force, and not what the site directory says, until that changes\n", v.RolledBack)
 }
 
 // list is never null.

@@ -87,7 +87,7 @@ func (a *API) planNow(r *request) (any, error) {
 		return nil, err
 	}
 	out := passAnswer(p)
-	out.Notes = notes
+	out.Notes = notes + rolledBackNote(a.d.View())
 	return out, nil
 }
 
@@ -111,7 +111,7 @@ func (a *API) passNow(r *request, o controller.PassOptions) (any, error) {
 		d.done(of(d.devices, o.Only), map[string]look{}, p, err, began)
 		if other {
 			for _, k := range d.known { // what is in force was worked out anew: it is looked at once more
-				k.site, k.mark = nil, ""
+				k.site, k.mark, k.good = nil, "", nil
 			}
 			d.next.add(why{what: "the loss of a source was accepted", after: driftGap}, d.o.Now())
 		}

@@ -13,21 +13,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How events are collected into one.
-const (
-	settle = 200 * time.Millisecond // an interface that comes up changes a table many times
-	gap    = 2 * time.Second        // between two: a segment that is scanned fills the table for minutes
-	buffer = 1 << 20                // of a socket, in bytes: a full one loses events
-)
+// pace is how events are collected into one.
+type pace struct {
+	settle time.Duration // an interface that comes up changes a table many times
+	gap    time.Duration // between two
+	most   time.Duration // between two where it does not end: a segment that is scanned, or a large one at any time
+}
+
+var usual = pace{200 * time.Millisecond, 2 * time.Second, time.Minute}
+
+// buffer of a socket, in bytes: a full one loses events.
+const buffer = 1 << 20
 
 // Watch calls changed when Read would tell something else than before: another MAC for
 // an address, one that answers or answers no more, a route, an address of the machine;
 // and once at the beginning. The kernel also tells, all the time, that entries are probed
 // and confirmed: that is left out. Changes are collected, and told of at most every two
-// seconds. Watch ends with ctx, or with an error where it cannot hear any more or has
+// seconds, and less and less often while they do not end. Watch ends with ctx, or with an error where it cannot hear any more or has
 // missed something (a burst that the socket could not hold): then it is time to Read.
 func Watch(ctx context.Context, ns string, what What, changed func()) error {
-	w := &watch{seen: map[entry]string{}, moved: make(chan struct{}, 1), failed: make(chan error, 1)}
+	return listen(ctx, ns, what, usual, changed)
+}
+
+func listen(ctx context.Context, ns string, what What, p pace, changed func()) error {
+	w := &watch{pace: p, seen: map[entry]string{}, moved: make(chan struct{}, 1), failed: make(chan error, 1)}
 	done := make(chan struct{})
 	defer w.readers.Wait()
 	defer close(done)
@@ -44,6 +53,7 @@ func Watch(ctx context.Context, ns string, what What, changed func()) error {
 
 // watch is one subscription.
 type watch struct {
+	pace
 	seen    map[entry]string // who answers for an address: its MAC
 	moved   chan struct{}
 	failed  chan error
@@ -150,6 +160,7 @@ func (w *watch) neighbour(u *netlink.NeighUpdate) bool {
 // tell calls changed for what has moved, not at once and not all the time.
 func (w *watch) tell(ctx context.Context, changed func()) error {
 	var last time.Time
+	pause := w.gap
 	for {
 		select {
 		case <-ctx.Done():
@@ -158,12 +169,19 @@ func (w *watch) tell(ctx context.Context, changed func()) error {
 			return err
 		case <-w.moved:
 		}
+		wait := pause - time.Since(last)
+		switch {
+		case wait > 0: // again so soon
+			pause = min(2*pause, w.most)
+		case wait < -pause: // it was quiet for a while
+			pause = w.gap
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case err := <-w.failed:
 			return err
-		case <-time.After(max(settle, gap-time.Since(last))):
+		case <-time.After(max(w.settle, wait)):
 		}
 		select { // what came meanwhile is told of by the same call
 		case <-w.moved:

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -29,8 +30,10 @@ func namespace(t *testing.T) (ns string, ip func(args string)) {
 		}
 	}
 	ip("link add eth1 type veth peer name eth2")
-	ip("link set eth2 up")
-	ip("link set eth1 up")
+	for _, name := range []string{"eth1", "eth2"} { // without addresses that come by themselves, later
+		ip("link set " + name + " addrgenmode none")
+		ip("link set " + name + " up")
+	}
 	ip("addr add 10.9.0.1/24 dev eth1")
 	ip("neigh add 10.9.0.7 lladdr 02:00:00:00:00:07 dev eth1 nud reachable")
 	return ns, ip
@@ -40,11 +43,12 @@ func namespace(t *testing.T) (ns string, ip func(args string)) {
 // it does to its table all the time is not.
 func TestWatch(t *testing.T) {
 	ns, ip := namespace(t)
+	at := pace{50 * time.Millisecond, 300 * time.Millisecond, 300 * time.Millisecond}
 	var calls atomic.Int32
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- Watch(ctx, ns, What{Neighbours: true, Routes: true}, func() { calls.Add(1) })
+		ended <- listen(ctx, ns, What{Neighbours: true, Routes: true}, at, func() { calls.Add(1) })
 	}()
 	more := func(than int32, what string) int32 {
 		t.Helper()
@@ -57,7 +61,7 @@ func TestWatch(t *testing.T) {
 	}
 	quiet := func() int32 { // until nothing is told any more
 		for n := calls.Load(); ; n = calls.Load() {
-			if time.Sleep(gap + 2*settle); calls.Load() == n {
+			if time.Sleep(3 * at.gap); calls.Load() == n {
 				return n
 			}
 		}
@@ -85,7 +89,7 @@ func TestWatch(t *testing.T) {
 		ip(fmt.Sprintf("neigh add 10.9.0.%d lladdr 02:00:00:00:01:%02x dev eth1 nud reachable", 20+i, i))
 	}
 	took := time.Since(begin)
-	if got := quiet() - n; got < 1 || got > 2+int32(took/gap) {
+	if got := quiet() - n; got < 1 || got > 2+int32(took/at.gap) {
 		t.Errorf("told %d times of a burst that took %s", got, took)
 	}
 	n = calls.Load()
@@ -100,10 +104,43 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// A table that never holds still is told of less and less often.
+func TestWatchSlowsDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &watch{pace: usual, moved: make(chan struct{}, 1), failed: make(chan error, 1)}
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		n := 0
+		go func() { ended <- w.tell(ctx, func() { n++ }) }()
+		count := func(long time.Duration) int {
+			before := n
+			for range long / (100 * time.Millisecond) {
+				w.touch()
+				time.Sleep(100 * time.Millisecond)
+			}
+			synctest.Wait()
+			return n - before
+		}
+		if got := count(10 * time.Second); got < 3 || got > 5 {
+			t.Errorf("told %d times in the first ten seconds", got)
+		}
+		count(5 * time.Minute)
+		if got := count(10 * time.Minute); got < 9 || got > 11 {
+			t.Errorf("told %d times in ten minutes of the same", got)
+		}
+		time.Sleep(5 * time.Minute)
+		if got := count(time.Second); got != 1 {
+			t.Errorf("told %d times of a change after a quiet time", got)
+		}
+		stop()
+		<-ended
+	})
+}
+
 // A watch that may have missed something ends and says so, and so does one of a
 // namespace that is not there.
 func TestWatchFails(t *testing.T) {
-	w := &watch{moved: make(chan struct{}, 1), failed: make(chan error, 1)}
+	w := &watch{pace: usual, moved: make(chan struct{}, 1), failed: make(chan error, 1)}
 	w.fail(unix.ENOBUFS)
 	w.fail(errors.New("later"))
 	if err := w.tell(context.Background(), func() {}); !errors.Is(err, unix.ENOBUFS) {

@@ -41,7 +41,12 @@ func (d *Daemon) hear(s *reconcile.Site) {
 // listen hears until ctx ends. Where it cannot, the interval is left, and it is tried
 // again.
 func (d *Daemon) listen(ctx context.Context, ns string, what neighbor.What) {
-	changed := func() { d.ask(why{what: "the neighbours or routes have changed", reload: true}) }
+	// A site that takes long to work out is worked out the less often: what surrounds it may
+	// cost a twentieth of the time, and is read at every interval anyhow.
+	changed := func() {
+		wait := min(20*time.Duration(d.loadTook.Load()), d.o.Interval)
+		d.ask(why{what: "the neighbours or routes have changed", after: wait, reload: true})
+	}
 	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
 		began := time.Now()
 		err := neighbor.Watch(ctx, ns, what, changed)

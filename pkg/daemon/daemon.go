@@ -77,9 +77,11 @@ type Daemon struct {
 	next    pending
 	life    context.Context  // ends with Run, where what has been begun may go on
 	around  map[string]heard // by network namespace
-	warned  bool             // that the table of flows is nearly full
+	pruned  pruned
+	warned  bool // that the table of flows is nearly full
 
-	now atomic.Pointer[View]
+	now      atomic.Pointer[View]
+	loadTook atomic.Int64 // how long the site took to be worked out last, in nanoseconds
 }
 
 // known is what the daemon knows of a device.
@@ -250,7 +252,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 			poll.Reset(spread(d.o.Interval))
 		case <-prune.C:
 			d.prune()
-			prune.Reset(spread(pruneEvery))
+			prune.Reset(spread(pruneLook))
 		case <-dog:
 			d.notify.alive()
 		case <-due.C:
@@ -333,7 +335,9 @@ func (d *Daemon) read(ctx context.Context, now time.Time, lost bool) (*reconcile
 
 // load gives the site that is to be in force.
 func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
+	began := time.Now()
 	s, err := d.read(ctx, now, false)
+	d.loadTook.Store(int64(time.Since(began)))
 	if err != nil {
 		return nil, err
 	}

@@ -10,20 +10,40 @@ import (
 	"bulkhead/pkg/store"
 )
 
-// When the history is pruned: once everything is in force after a start, and daily. The
-// index of the state is in memory, so that a daemon which never forgot would grow.
+// When the history is pruned: once everything is in force after a start, daily, and
+// when the file has grown much: a source whose report changes all the time leaves each of
+// them there. The index of the state is in memory, so that a daemon which never forgot
+// would grow.
 const (
 	firstPrune = 2 * time.Minute
+	pruneLook  = 10 * time.Minute
 	pruneEvery = 24 * time.Hour
+	pruneGrown = 64 << 20 // bytes, beyond twice what was left the last time
 )
 
-// prune forgets what the settings do not keep. It is for the goroutine that writes: no
-// apply is about to begin meanwhile. A failure is logged, and nothing else fails by it.
-func (d *Daemon) prune() { _, _ = d.pruneTo(d.site.Config.Settings.History) }
+// pruned is what the last pruning came to.
+type pruned struct {
+	at   time.Time
+	left int64
+}
+
+// due reports whether it is time again.
+func (p *pruned) due(now time.Time, size int64) bool {
+	return p.at.IsZero() || now.Sub(p.at) >= pruneEvery || now.Before(p.at) || size > 2*p.left+pruneGrown
+}
+
+// prune forgets what the settings do not keep, if it is time. It is for the goroutine
+// that writes: no apply is about to begin meanwhile.
+func (d *Daemon) prune() {
+	if d.pruned.due(d.o.Now(), d.o.Store.Size().Bytes) {
+		_, _ = d.pruneTo(d.site.Config.Settings.History) // it is logged, and nothing else fails by it
+	}
+}
 
 func (d *Daemon) pruneTo(h config.History) (store.Pruned, error) {
 	began := d.o.Now()
 	done, err := d.c.Prune(h)
+	d.pruned = pruned{began, done.After}
 	if err != nil {
 		d.o.Log.Error("the history is not pruned", "error", err)
 	} else if done.Before != done.After {

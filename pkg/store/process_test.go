@@ -150,6 +150,10 @@ func childFull(dir string) error {
 	if !errors.Is(err, ErrFull) {
 		return fmt.Errorf("not said to be full: %w", err)
 	}
+	// There is no room for a second file, or there is: either way all is there afterwards.
+	if _, err := s.Prune(Retention{}); err != nil && !errors.Is(err, ErrFull) {
+		return fmt.Errorf("pruned on a full disk: %w", err)
+	}
 	check := func(s *Store) error {
 		h, err := s.History(0)
 		if r := s.Verify(""); err != nil || len(h) != 1 || h[0].State != Confirmed || !r.OK() || r.Entries != told+1 {

@@ -110,16 +110,16 @@ func TestWatchSlowsDown(t *testing.T) {
 		w := &watch{pace: usual, moved: make(chan struct{}, 1), failed: make(chan error, 1)}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		n := 0
-		go func() { ended <- w.tell(ctx, func() { n++ }) }()
-		count := func(long time.Duration) int {
-			before := n
+		var n atomic.Int32
+		go func() { ended <- w.tell(ctx, func() { n.Add(1) }) }()
+		count := func(long time.Duration) int32 {
+			before := n.Load()
 			for range long / (100 * time.Millisecond) {
 				w.touch()
 				time.Sleep(100 * time.Millisecond)
 			}
 			synctest.Wait()
-			return n - before
+			return n.Load() - before
 		}
 		if got := count(10 * time.Second); got < 3 || got > 5 {
 			t.Errorf("told %d times in the first ten seconds", got)

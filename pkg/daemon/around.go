@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bulkhead/inventory/neighbor"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
 )
 
@@ -64,4 +65,45 @@ func (d *Daemon) listen(ctx context.Context, ns string, what neighbor.What) {
 		case <-time.After(wait):
 		}
 	}
+}
+
+func (k *known) stopWatching() {
+	if k.watching != nil {
+		k.watching()
+		k.watching = nil
+	}
+}
+
+// watch hears of writes to a device, if it can tell.
+func (d *Daemon) watch(x *reconcile.Device) {
+	w, ok := x.Driver.(driver.Watcher)
+	k := d.known[x.Name]
+	if !ok || k.watching != nil || x.Err != nil {
+		return
+	}
+	ctx, stop := context.WithCancel(d.life)
+	k.watching = stop
+	go func() {
+		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+			began := time.Now()
+			err := w.Watch(ctx, func() { // by any goroutine
+				select {
+				case d.wake <- why{what: "somebody wrote to " + x.Name, device: x.Name, after: settleDrift}:
+				case <-ctx.Done():
+				}
+			})
+			if ctx.Err() != nil {
+				return
+			}
+			if time.Since(began) > lastRetry { // it worked for some time
+				wait = firstRetry
+			}
+			d.o.Log.Warn("cannot hear of changes; they are found by polling until then", "device", x.Name, "error", err, "again_in", wait)
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(wait):
+			}
+		}
+	}()
 }

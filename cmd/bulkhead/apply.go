@@ -189,7 +189,7 @@ func (a *app) carryOut(ctx context.Context, c *controller.Controller, r *reconci
 		// The devices stay on trial while somebody is asked: who was locked out cannot
 		// answer.
 		a.sayProofs(outcomes)
-		yes := a.ask(ctx, fmt.Sprintf("Apply %s is on trial until %s. Does everything work as it should, and is it to stay?", done.Apply.ID, done.Apply.Deadline.Local().Format(time.TimeOnly)))
+		yes := a.ask(ctx, trialQuestion(done.Apply.ID, done.Apply.Deadline))
 		// An operator who gives up takes it back, too.
 		j, err := c.Store.Journal(done.Apply.ID)
 		if err == nil {
@@ -200,7 +200,7 @@ func (a *app) carryOut(ctx context.Context, c *controller.Controller, r *reconci
 		}
 		if yes != nil {
 			fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
-			return withCode(exitRefused, fmt.Errorf("the previous state was put back: nobody confirmed the change"))
+			return errNobodyConfirmed
 		}
 		for i := range outcomes {
 			outcomes[i].Until = time.Time{}
@@ -210,8 +210,7 @@ func (a *app) carryOut(ctx context.Context, c *controller.Controller, r *reconci
 	storeErr = oneLine(storeErr)
 	switch {
 	case waits:
-		fmt.Fprintf(a.err, "apply %s: on trial until %s (%s): `bulkhead confirm` makes it permanent, `bulkhead rollback` takes it back, and so does time\n",
-			done.Apply.ID, done.Apply.Deadline.Local().Format(time.TimeOnly), time.Until(done.Apply.Deadline).Round(time.Second))
+		fmt.Fprintln(a.err, trialNote(done.Apply.ID, done.Apply.Deadline))
 	default:
 		fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -11,6 +13,7 @@ import (
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/diag"
+	"bulkhead/pkg/reconcile"
 )
 
 func (a *app) assetsCmd() *cobra.Command {
@@ -20,22 +23,11 @@ func (a *app) assetsCmd() *cobra.Command {
 		Use:   "assets [ID...]",
 		Short: "list the merged inventory, its conflicts, and what was only seen",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.loaded(cmd.Context(), !offline)
+			inv, err := a.assets(cmd.Context(), args, offline)
 			if err != nil {
 				return err
 			}
-			inv := s.Inventory
 			list := inv.Assets
-			if len(args) > 0 {
-				list = nil
-				for _, id := range args {
-					as := inv.Lookup(id)
-					if as == nil {
-						return fmt.Errorf("no asset %q%s", id, didYouMean(id, assetIDs(inv)))
-					}
-					list = append(list, *as)
-				}
-			}
 			switch format {
 			case "json":
 				return writeJSON(a.out, map[string]any{"formatVersion": "1.0", "assets": notNil(list), "evidence": notNil(inv.Evidence), "conflicts": notNil(inv.Conflicts)})
@@ -56,6 +48,40 @@ func (a *app) assetsCmd() *cobra.Command {
 	outputFlag(cmd, &format, "table", "facts", "json")
 	cmd.Flags().BoolVar(&offline, "offline", false, "only what the site's files declare")
 	return cmd
+}
+
+// assets gives the inventory with those that are named, or all: of a running daemon what
+// is in force.
+func (a *app) assets(ctx context.Context, ids []string, offline bool) (*inventory.Inventory, error) {
+	var d *client
+	if !offline {
+		d = a.reader(ctx)
+	}
+	got := &inventory.Inventory{}
+	if ok, err := a.answered(ctx, d, pathOf("inventory"), url.Values{"id": ids}, got); ok {
+		return got, err
+	}
+	s, err := a.loaded(ctx, !offline)
+	if err != nil {
+		return nil, err
+	}
+	list, err := assetsOf(s, ids)
+	return &inventory.Inventory{Assets: list, Evidence: s.Inventory.Evidence, Conflicts: s.Inventory.Conflicts}, err
+}
+
+func assetsOf(s *reconcile.Site, ids []string) ([]inventory.Asset, error) {
+	if len(ids) == 0 {
+		return s.Inventory.Assets, nil
+	}
+	var list []inventory.Asset
+	for _, id := range ids {
+		as := s.Inventory.Lookup(id)
+		if as == nil {
+			return nil, fmt.Errorf("no asset %q%s", id, didYouMean(id, assetIDs(s.Inventory)))
+		}
+		list = append(list, *as)
+	}
+	return list, nil
 }
 
 func notNil[T any](s []T) []T {

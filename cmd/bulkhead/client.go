@@ -13,22 +13,22 @@ import (
 	"os"
 	"time"
 
+	"bulkhead/pkg/apply"
 	"bulkhead/pkg/config"
-	"bulkhead/pkg/controller"
 	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/diag"
-	"bulkhead/pkg/plan"
 )
 
 // client speaks to a running daemon.
 type client struct {
 	http *http.Client
 	path string
+	err  io.Writer // for what an answer says beside
 }
 
 // daemon finds the daemon of the site; nil if none runs.
 func (a *app) daemon() (*client, error) {
-	cfg, diags := config.Load(a.site)
+	cfg, diags := a.config()
 	if diags.HasErrors() && (cfg.Settings.Name == "" || cfg.Settings.Name == config.DefaultName) {
 		return nil, nil // the mistakes are said by whoever loads the site
 	}
@@ -47,7 +47,7 @@ func (a *app) daemon() (*client, error) {
 		return nil, nil // nobody is there, or what a dead one left
 	}
 	probe.Close()
-	return &client{&http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}}, path}, nil
+	return &client{http: &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}}, path: path, err: a.err}, nil
 }
 
 // call makes one call; in may be nil.
@@ -78,17 +78,36 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 	}
 	var e struct {
 		Error string `json:"error"`
+		Code  string `json:"code"`
+		daemon.Noted
 	}
 	if json.Unmarshal(b, &e) != nil || e.Error == "" {
 		e.Error = resp.Status
 	}
+	fmt.Fprint(c.err, e.Notes)
 	err = fmt.Errorf("%s", diag.Safe(e.Error))
+	switch e.Code {
+	case daemon.CodeNothingOnTrial:
+		err = nothingOnTrial(apply.ErrNothingOnTrial)
+	case daemon.CodeBadSite:
+		err = fmt.Errorf("%w: %s", errBadSite, diag.Safe(e.Error))
+	}
 	switch resp.StatusCode {
-	case http.StatusForbidden, http.StatusUnauthorized, http.StatusConflict:
+	case http.StatusForbidden, http.StatusUnauthorized:
+		return withCode(exitRefused, &notAllowed{err})
+	case http.StatusConflict:
 		return withCode(exitRefused, err)
+	case http.StatusBadGateway:
+		return withCode(exitPartial, err)
 	}
 	return err
 }
+
+// errBadSite says that the daemon does not use the site directory as it is.
+var errBadSite = errors.New("the daemon keeps what was in force")
+
+// notAllowed is a call that the daemon refused for who made it.
+type notAllowed struct{ error }
 
 func pathOf(parts ...string) string {
 	out := "/v1"
@@ -96,51 +115,4 @@ func pathOf(parts ...string) string {
 		out += "/" + url.PathEscape(p)
 	}
 	return out
-}
-
-// applyByDaemon has the daemon make a plan, shows it, asks whoever has to be asked,
-// and has that plan applied and nothing else. The daemon confirms what it has proved.
-func (a *app) applyByDaemon(ctx context.Context, d *client, file string, o applyOptions) error {
-	var p daemon.PassAnswer
-	if err := d.call(ctx, "POST", pathOf("plan"), nil, &p); err != nil {
-		return err
-	}
-	if p.Plan == nil {
-		return a.sayPass(&p)
-	}
-	if file != "" {
-		if err := samePlan(file, p.Plan); err != nil {
-			return err
-		}
-	} else if o.format == "text" {
-		if _, err := a.out.Write(plan.Text(p.Plan, a.colour(""))); err != nil {
-			return err
-		}
-	}
-	if err := planExit(p.Plan, false); err != nil {
-		return err
-	}
-	if !p.Plan.HasChanges() {
-		fmt.Fprintln(a.err, "nothing to do: every point enforces what policy says")
-		return a.said(o.format, p.Plan, nil)
-	}
-	if err := brakesAccepted(p.Plan, o.accept); err != nil {
-		return err
-	}
-	if !o.yes {
-		if err := a.ask(ctx, fmt.Sprintf("Apply plan %s? The daemon confirms it as soon as it is proved.", p.Plan.ID)); err != nil {
-			return err
-		}
-	}
-	call := daemon.ApplyCall{Accept: append([]string{controller.BrakeRolledBack}, o.accept...), Reason: o.reason, Plan: p.Plan.ID}
-	if call.Reason == "" {
-		call.Reason = "apply"
-	}
-	if err := d.call(ctx, "POST", pathOf("apply"), call, &p); err != nil {
-		return err
-	}
-	if err := a.said(o.format, p.Plan, nil); err != nil {
-		return err
-	}
-	return a.sayPass(&p)
 }

@@ -27,6 +27,15 @@ is not what was proved.`,
 
 // endWaiting confirms the apply that waits for it, or takes it back.
 func (a *app) endWaiting(ctx context.Context, args []string, confirm bool) error {
+	id := ""
+	if len(args) > 0 {
+		id = args[0]
+	}
+	if d, err := a.daemon(); err != nil {
+		return err
+	} else if d != nil {
+		return a.endByDaemon(ctx, d, id, confirm)
+	}
 	s, err := a.loaded(ctx, true)
 	if err != nil {
 		return err
@@ -36,27 +45,24 @@ func (a *app) endWaiting(ctx context.Context, args []string, confirm bool) error
 		return err
 	}
 	defer st.Close()
-	j, err := apply.Waiting(st)
-	if err != nil {
-		if errors.Is(err, apply.ErrNothingOnTrial) {
-			err = withCode(exitRefused, fmt.Errorf("%w: \"bulkhead history\" tells what became of the last apply", err))
-		}
+	j, err := a.controller(st).WaitingFor(id, confirm)
+	switch {
+	case errors.Is(err, apply.ErrNothingOnTrial):
+		return withCode(exitRefused, nothingOnTrial(err))
+	case errors.Is(err, controller.ErrOtherTrial):
+		return withCode(exitRefused, err)
+	case err != nil:
 		return err
-	}
-	if len(args) > 0 {
-		named, err := st.Apply(args[0])
-		if err != nil {
-			return err
-		}
-		if named.ID != j.Apply.ID {
-			return withCode(exitRefused, fmt.Errorf("apply %s is %s; the one on trial is %s", named.ID, named.State, j.Apply.ID))
-		}
 	}
 	done, err := a.controller(st).EndTrial(ctx, s, j, confirm)
 	if done.State != "" && done.State != store.Running {
 		fmt.Fprintf(a.err, "apply %s: %s\n", done.ID, done.State)
 	}
 	return trialExit(err)
+}
+
+func nothingOnTrial(err error) error {
+	return fmt.Errorf("%w: \"bulkhead history\" tells what became of the last apply", err)
 }
 
 // trialExit turns how the end of a trial failed into an exit code.

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -58,15 +60,7 @@ of a service with several ranges, the first.`,
 		Example: "  bulkhead explain hmi-3 plc-7 s7\n  bulkhead explain 10.0.4.20 2001:db8::7 tcp/443",
 		Args:    cobra.ExactArgs(3),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.loaded(cmd.Context(), !offline)
-			if err != nil {
-				return err
-			}
-			devices, err := s.Devices(cmd.Context(), offline)
-			if err != nil {
-				return err
-			}
-			e, err := explain(s, devices, args[0], args[1], args[2])
+			e, err := a.explained(cmd.Context(), args, offline)
 			if err != nil {
 				return err
 			}
@@ -80,6 +74,28 @@ of a service with several ranges, the first.`,
 	outputFlag(cmd, &format, "text", "json")
 	cmd.Flags().BoolVar(&offline, "offline", false, "only what the site's files say; no routes, no sources")
 	return cmd
+}
+
+// explained explains a flow: of a running daemon by what is in force.
+func (a *app) explained(ctx context.Context, flow []string, offline bool) (*explanation, error) {
+	var d *client
+	if !offline {
+		d = a.reader(ctx)
+	}
+	var got struct{ Flow *explanation }
+	q := url.Values{"src": {flow[0]}, "dst": {flow[1]}, "service": {flow[2]}}
+	if ok, err := a.answered(ctx, d, pathOf("explain"), q, &got); ok {
+		return got.Flow, err
+	}
+	s, err := a.loaded(ctx, !offline)
+	if err != nil {
+		return nil, err
+	}
+	devices, err := s.Devices(ctx, offline)
+	if err != nil {
+		return nil, err
+	}
+	return explain(s, devices, flow[0], flow[1], flow[2])
 }
 
 func explain(s *reconcile.Site, devices []*reconcile.Device, from, to, service string) (*explanation, error) {

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"text/tabwriter"
 
@@ -28,11 +30,7 @@ func (a *app) groupsCmd() *cobra.Command {
 		Use:   "groups [NAME...]",
 		Short: "list the groups with their members, and whose membership nobody can tell",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := a.loaded(cmd.Context(), !offline)
-			if err != nil {
-				return err
-			}
-			rows, err := groupRows(s, args)
+			rows, err := a.groups(cmd.Context(), args, offline)
 			if err != nil {
 				return err
 			}
@@ -46,6 +44,23 @@ func (a *app) groupsCmd() *cobra.Command {
 	outputFlag(cmd, &format, "table", "json")
 	cmd.Flags().BoolVar(&offline, "offline", false, "only what the site's files declare")
 	return cmd
+}
+
+// groups gives those that are named, or all: of a running daemon what is in force.
+func (a *app) groups(ctx context.Context, names []string, offline bool) ([]groupRow, error) {
+	var d *client
+	if !offline {
+		d = a.reader(ctx)
+	}
+	var got struct{ Groups []groupRow }
+	if ok, err := a.answered(ctx, d, pathOf("groups"), url.Values{"name": names}, &got); ok {
+		return got.Groups, err
+	}
+	s, err := a.loaded(ctx, !offline)
+	if err != nil {
+		return nil, err
+	}
+	return groupRows(s, names)
 }
 
 func groupRows(s *reconcile.Site, only []string) ([]groupRow, error) {

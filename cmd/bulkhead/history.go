@@ -1,47 +1,22 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"bulkhead/pkg/apply"
+	"bulkhead/pkg/controller"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/store"
 )
-
-// past is an apply as it is shown. Unfinished is one whose controller died.
-type past struct {
-	store.Apply
-	Unfinished bool     `json:"unfinished"`
-	Waits      bool     `json:"onTrial"` // to be confirmed
-	Points     []string `json:"points"`
-}
-
-// pastWhole is an apply with all that the state has of it.
-type pastWhole struct {
-	past
-	Changes []pastChange    `json:"changes"`
-	Steps   []store.Step    `json:"steps"`
-	PlanAs  json.RawMessage `json:"planAsMade,omitempty"`
-}
-
-// pastChange names the states of a point's device before and after. Exact says
-// that the state can be made again from the journal.
-type pastChange struct {
-	Point       string `json:"point"`
-	Device      string `json:"device"`
-	Previous    string `json:"previousFingerprint"`
-	Intended    string `json:"intendedFingerprint"`
-	PreviousIs  bool   `json:"previousExact"`
-	IntendedIs  bool   `json:"intendedExact"`
-	PreviousLen int    `json:"previousBytes"`
-}
 
 func (a *app) historyCmd() *cobra.Command {
 	var format string
@@ -54,9 +29,12 @@ of them and why. With an ID, or the beginning of one that fits no other: its poi
 steps and the plan as it was made. Nothing is locked; a running apply shows as running,
 one whose controller died as unfinished.`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if limit < 0 {
 				return fmt.Errorf("--limit %d: 0 is all", limit)
+			}
+			if done, err := a.historyByDaemon(cmd.Context(), args, limit, format); done || err != nil {
+				return err
 			}
 			site, dir, err := a.siteName()
 			if err != nil {
@@ -75,50 +53,46 @@ one whose controller died as unfinished.`,
 			}
 			defer st.Close()
 			if len(args) > 0 {
-				return a.historyOf(st, args[0], busy, format)
-			}
-			list, err := st.History(limit)
-			if err != nil {
-				return err
-			}
-			var rows []past
-			for _, x := range list {
-				j, err := st.Journal(x.ID)
+				x, err := controller.HistoryOf(st, args[0], busy, a.now())
 				if err != nil {
 					return err
 				}
-				rows = append(rows, asPast(j, busy, a.now()))
+				return a.printPast(x, format)
+			}
+			rows, err := controller.History(st, limit, busy, a.now())
+			if err != nil {
+				return err
 			}
 			return a.printHistory(rows, format)
 		},
 	}
+	cmd.AddCommand(a.historyPruneCmd())
 	outputFlag(cmd, &format, "table", "json")
 	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many; 0 is all")
 	return cmd
 }
 
-func asPast(j store.Journal, busy bool, now time.Time) past {
-	p := past{Apply: j.Apply, Points: []string{}}
-	p.Waits = j.Apply.State == store.Running && now.Before(j.Apply.Deadline)
-	p.Unfinished = j.Apply.State == store.Running && !busy && !p.Waits
-	for _, c := range j.Changes {
-		p.Points = append(p.Points, c.Point)
+// historyByDaemon prints the history as a running daemon tells it, so that its state
+// need not be readable; false where none does.
+func (a *app) historyByDaemon(ctx context.Context, args []string, limit int, format string) (bool, error) {
+	d := a.reader(ctx)
+	if len(args) > 0 {
+		var got struct{ Apply *controller.PastWhole }
+		ok, err := a.answered(ctx, d, pathOf("history", args[0]), nil, &got)
+		if !ok || err != nil {
+			return ok, err
+		}
+		return true, a.printPast(got.Apply, format)
 	}
-	p.Accepted, p.Results = notNil(p.Accepted), notNil(p.Results)
-	return p
+	var got struct{ Applies []controller.Past }
+	ok, err := a.answered(ctx, d, pathOf("history"), url.Values{"limit": {strconv.Itoa(limit)}}, &got)
+	if !ok || err != nil {
+		return ok, err
+	}
+	return true, a.printHistory(got.Applies, format)
 }
 
-func (p *past) state() string {
-	switch {
-	case p.Waits:
-		return "on trial"
-	case p.Unfinished:
-		return "unfinished"
-	}
-	return string(p.State)
-}
-
-func (a *app) printHistory(rows []past, format string) error {
+func (a *app) printHistory(rows []controller.Past, format string) error {
 	if format == "json" {
 		return writeJSON(a.out, map[string]any{"formatVersion": "1.0", "applies": notNil(rows)})
 	}
@@ -130,53 +104,20 @@ func (a *app) printHistory(rows []past, format string) error {
 	fmt.Fprintln(w, "ID\tSTARTED\tSTATE\tWHO\tON\tPOINTS\tREASON")
 	for i := range rows {
 		r := &rows[i]
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Started.Format(time.RFC3339), r.state(), diag.Safe(r.Who), diag.Safe(dash(r.From)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.ID, r.Started.Format(time.RFC3339), r.Stands(), diag.Safe(r.Who), diag.Safe(dash(r.From)),
 			diag.Safe(dash(strings.Join(r.Points, " "))), diag.Safe(dash(r.Reason)))
 	}
 	return w.Flush()
 }
 
-func (a *app) historyOf(st *store.Store, id string, busy bool, format string) error {
-	x, err := st.Apply(id)
-	if err != nil {
-		return err
-	}
-	j, err := st.Journal(x.ID)
-	if err != nil {
-		return err
-	}
-	out := pastWhole{past: asPast(j, busy, a.now()), Changes: []pastChange{}, Steps: notNil(j.Steps)}
-	for _, c := range j.Changes {
-		prev, err := apply.ReadRecord(c.Previous)
-		if err != nil {
-			return err
-		}
-		next, err := apply.ReadRecord(c.Intended)
-		if err != nil {
-			return err
-		}
-		out.Changes = append(out.Changes, pastChange{c.Point, prev.Device, prev.Fingerprint, next.Fingerprint, prev.State != nil, next.State != nil, len(c.Previous)})
-	}
-	if x.Plan != "" {
-		p, err := st.Plan(x.Plan)
-		if err != nil {
-			return err
-		}
-		if out.PlanAs, err = st.Blob(p.Hash); err != nil {
-			return err
-		}
-	}
+func (a *app) printPast(p *controller.PastWhole, format string) error {
 	if format == "json" {
-		return writeJSON(a.out, map[string]any{"formatVersion": "1.0", "apply": out})
+		return writeJSON(a.out, map[string]any{"formatVersion": "1.0", "apply": p})
 	}
-	return a.printPast(&out)
-}
-
-func (a *app) printPast(p *pastWhole) error {
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	line := func(name, value string) { fmt.Fprintf(w, "%s\t%s\n", name, diag.Safe(dash(value))) }
 	line("apply", p.ID)
-	line("state", p.state())
+	line("state", p.Stands())
 	line("who", p.Who+" on "+dash(p.From))
 	line("reason", p.Reason)
 	for _, x := range p.Accepted {

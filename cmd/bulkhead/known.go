@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/controller"
@@ -15,7 +17,7 @@ import (
 // load reads and works the site out, with what its sources report and what the
 // state knows of them. Brakes in accept that are about sources count as accepted.
 func (a *app) load(ctx context.Context, accept []string) (*reconcile.Site, error) {
-	opt := reconcile.LoadOptions{Collect: true, Known: a.known, AcceptLost: slices.Contains(accept, reconcile.BrakeSourceLost),
+	opt := reconcile.LoadOptions{Config: a.takeConfig, Collect: true, Known: a.known, AcceptLost: slices.Contains(accept, reconcile.BrakeSourceLost),
 		Quarantined: []reconcile.InQuarantine{a.quarantines}}
 	s, diags, err := reconcile.LoadWith(ctx, a.site, a.now(), a.kinds, opt)
 	if err != nil {
@@ -49,18 +51,30 @@ func (a *app) readState(site string) (*store.Store, error) {
 }
 
 // saySources names the sources of which not simply what they report counts.
-func (a *app) saySources(s *reconcile.Site) {
+func saySources(w io.Writer, s *reconcile.Site) {
 	for i := range s.Sources {
 		if s.Sources[i].State != inventory.SourceCurrent {
-			fmt.Fprintln(a.err, s.Sources[i].String())
+			fmt.Fprintln(w, s.Sources[i].String())
 		}
 	}
+}
+
+// beside is what loading a site prints.
+func beside(dir string, s *reconcile.Site, sources bool) string {
+	var b strings.Builder
+	if s.Diags != nil && s.Diags.Len() > 0 {
+		_ = s.Diags.Render(&b, reconcile.Source(dir, s)) // a Builder takes everything
+	}
+	if sources {
+		saySources(&b, s)
+	}
+	return b.String()
 }
 
 // knownBrakes refuses to accept what is no brake: a name that is mistyped would be
 // found out only when the plan is held.
 func knownBrakes(names []string) error {
-	known := append(reconcile.BrakeNames(), controller.BrakeRolledBack)
+	known := append(reconcile.BrakeNames(), controller.BrakeRolledBack, controller.BrakeUnconfirmed)
 	for _, n := range names {
 		if !slices.Contains(known, n) {
 			return fmt.Errorf("there is no brake %q%s", diag.Safe(n), didYouMean(n, known))

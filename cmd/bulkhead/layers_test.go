@@ -46,7 +46,7 @@ var layers = []struct {
 	{"bulkhead/drivers/nftables", 9},
 	{"bulkhead/drivers", 10},
 	{"bulkhead/bench/harness", 1},
-	{"bulkhead/bench", 12},
+	{"bulkhead/bench", 14},
 	{"bulkhead/pkg/controller", 12},
 	{"bulkhead/pkg/daemon", 13},
 	{"bulkhead/cmd/bulkhead/demo", 14},

@@ -181,9 +181,12 @@ func (a *app) approveCmd() *cobra.Command {
 
 // sayPass prints what a pass of the daemon came to.
 func (a *app) sayPass(p *daemon.PassAnswer) error {
-	if p.Apply != "" {
+	switch {
+	case p.Apply != "" && p.Result == controller.Applied:
+		fmt.Fprintf(a.err, "apply %s: confirmed\n", p.Apply)
+	case p.Apply != "":
 		fmt.Fprintf(a.err, "apply %s: %s\n", p.Apply, p.Result)
-	} else {
+	default:
 		fmt.Fprintf(a.err, "%s\n", p.Result)
 	}
 	return passExit(&controller.Pass{Result: p.Result, Why: p.Why})

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/pkg/controller"
+	"bulkhead/pkg/daemon"
+	"bulkhead/pkg/diag"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/reconcile"
 )
@@ -23,14 +26,14 @@ func (a *app) planCmd() *cobra.Command {
 		Short: "show what would change, flows first; writes to no device",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			r, err := a.plan(cmd.Context(), points, accept)
+			p, err := a.planned(cmd.Context(), points, accept)
 			if err != nil {
 				return err
 			}
-			if err := a.writePlan(r.Plan, format, out); err != nil {
+			if err := a.writePlan(p, format, out); err != nil {
 				return err
 			}
-			return planExit(r.Plan, detailed)
+			return planExit(p, detailed)
 		},
 	}
 	outputFlag(cmd, &format, "text", "json", "markdown", "html")
@@ -65,11 +68,37 @@ func planExit(p *plan.Plan, detailed bool) error {
 	return nil
 }
 
-// plan makes a plan of the whole site, or of some points. It locks nothing.
-func (a *app) plan(ctx context.Context, only, accept []string) (*reconcile.Result, error) {
+// planned makes a plan, or has a running daemon make it.
+func (a *app) planned(ctx context.Context, only, accept []string) (*plan.Plan, error) {
 	if err := knownBrakes(accept); err != nil {
 		return nil, err
 	}
+	if d := a.reader(ctx); d != nil {
+		var p daemon.PassAnswer
+		err := d.call(ctx, "POST", pathOf("plan"), daemon.PlanCall{Accept: accept, Points: only}, &p)
+		var no *notAllowed
+		switch {
+		case errors.As(err, &no), errors.Is(err, errBadSite): // all mistakes are said where the site is loaded
+			a.alone(err)
+		case err != nil:
+			return nil, err
+		default:
+			fmt.Fprint(a.err, p.Notes)
+			if p.Result == controller.OnTrial {
+				fmt.Fprintln(a.err, diag.Safe(p.Why))
+			}
+			return p.Plan, nil
+		}
+	}
+	r, err := a.plan(ctx, only, accept)
+	if err != nil {
+		return nil, err
+	}
+	return r.Plan, nil
+}
+
+// plan makes a plan of the whole site, or of some points. It locks nothing.
+func (a *app) plan(ctx context.Context, only, accept []string) (*reconcile.Result, error) {
 	s, err := a.load(ctx, accept)
 	if err != nil {
 		return nil, err

@@ -10,7 +10,6 @@ import (
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
-	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/reconcile"
 )
 
@@ -92,25 +91,4 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 	}
 	fmt.Fprintf(a.err, "the site directory %q still says otherwise: the next apply plans that again; `reconcile` and the daemon leave it until it changes\n", a.site)
 	return nil
-}
-
-// rollbackByDaemon has the daemon go back, and stay there.
-func (a *app) rollbackByDaemon(ctx context.Context, d *client, args []string, o applyOptions) error {
-	call := daemon.RollbackCall{Accept: o.accept, Reason: o.reason}
-	if call.Reason == "" {
-		call.Reason = "rollback"
-	}
-	if len(args) > 0 {
-		call.Apply = args[0]
-	}
-	if !o.yes {
-		if err := a.ask(ctx, "The daemon goes back to what an earlier apply enforced, and stays there until the site directory changes. Go back?"); err != nil {
-			return err
-		}
-	}
-	var p daemon.PassAnswer
-	if err := d.call(ctx, "POST", pathOf("rollback"), call, &p); err != nil {
-		return err
-	}
-	return a.sayPass(&p)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bulkhead/drivers"
+	"bulkhead/pkg/config"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
@@ -56,6 +57,32 @@ type app struct {
 	state string
 	now   func() time.Time
 	kinds []driver.Kind
+	// read is the site directory as it was read last, until the site is worked out from it.
+	read *readSite
+}
+
+// readSite is a site directory, read.
+type readSite struct {
+	cfg   *config.Site
+	diags *diag.List
+}
+
+// config reads the site directory: a command that looks for a daemon needs the site's
+// name before it works the site out, and a large directory takes its time.
+func (a *app) config() (*config.Site, *diag.List) {
+	if a.read == nil {
+		cfg, diags := config.Load(a.site)
+		a.read = &readSite{cfg, diags}
+	}
+	return a.read.cfg, a.read.diags
+}
+
+// takeConfig gives what config has read, to somebody who changes it; the next one reads
+// anew.
+func (a *app) takeConfig(string) (*config.Site, *diag.List) {
+	cfg, diags := a.config()
+	a.read = nil
+	return cfg, diags
 }
 
 // run executes one command line and returns its exit code.
@@ -129,11 +156,11 @@ func (a *app) loaded(ctx context.Context, collect bool) (*reconcile.Site, error)
 	if collect {
 		s, err := a.load(ctx, nil)
 		if err == nil {
-			a.saySources(s)
+			saySources(a.err, s)
 		}
 		return s, err
 	}
-	s, diags, err := reconcile.Load(ctx, a.site, a.now(), a.kinds, false, a.quarantines)
+	s, diags, err := reconcile.LoadWith(ctx, a.site, a.now(), a.kinds, reconcile.LoadOptions{Config: a.takeConfig, Quarantined: []reconcile.InQuarantine{a.quarantines}})
 	if err != nil {
 		return nil, err
 	}

@@ -126,7 +126,9 @@ type apiServer struct {
 
 func (a *app) listen(o serveOptions, site string, d *daemon.Daemon) ([]apiServer, error) {
 	show := daemon.Show{
-		Groups: func(s *reconcile.Site) (any, error) { return groupRows(s, nil) },
+		Groups: func(s *reconcile.Site, names []string) (any, error) { return groupRows(s, names) },
+		Assets: assetsOf,
+		Beside: func(s *reconcile.Site, sources bool) string { return beside(a.site, s, sources) },
 		Explain: func(s *reconcile.Site, devices []*reconcile.Device, from, to, service string) (any, error) {
 			return explain(s, devices, from, to, service)
 		},

@@ -33,7 +33,7 @@ func who() (person, host string) {
 // siteName gives the site's name and its state directory for commands that need
 // nothing else of the site: a mistake in a policy must not hide the history.
 func (a *app) siteName() (name, dir string, err error) {
-	cfg, diags := config.Load(a.site)
+	cfg, diags := a.config()
 	if diags.HasErrors() && (cfg.Settings.Name == "" || cfg.Settings.Name == config.DefaultName) {
 		if err := diags.Render(a.err, reconcile.Source(a.site, nil)); err != nil {
 			return "", "", err

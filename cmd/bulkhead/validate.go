@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -19,8 +20,10 @@ func (a *app) validateCmd() *cobra.Command {
 			if _, err := s.Devices(cmd.Context(), true); err != nil {
 				return err
 			}
-			fmt.Fprintf(a.out, "%s: %d files, %d assets, %d groups, %d policies, %d tests, %d points: valid\n", a.site, len(s.Config.Files),
-				len(s.Inventory.Assets), len(s.Config.Book.Groups), len(s.Config.Book.Policies), len(s.Config.Tests), len(s.Config.Settings.Points))
+			said := []string{counted(len(s.Config.Files), "file", "files"), counted(len(s.Inventory.Assets), "asset", "assets"),
+				counted(len(s.Config.Book.Groups), "group", "groups"), counted(len(s.Config.Book.Policies), "policy", "policies"),
+				counted(len(s.Config.Tests), "test", "tests"), counted(len(s.Config.Settings.Points), "point", "points")}
+			fmt.Fprintf(a.out, "%s: %s: valid\n", a.site, strings.Join(said, ", "))
 			return nil
 		},
 	}

@@ -75,6 +75,12 @@ type Snapshot struct {
 	Local      []LocalAddr
 }
 
+// What to Watch.
+type What struct {
+	Neighbours bool
+	Routes     bool // routes, and the machine's own addresses
+}
+
 // MainTable is the number of the main routing table.
 const MainTable = 254
 

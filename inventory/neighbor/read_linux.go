@@ -51,13 +51,9 @@ func open(ns string) (*netlink.Handle, error) {
 		}
 		return h, nil
 	}
-	get := netns.GetFromName
-	if strings.Contains(ns, "/") {
-		get = netns.GetFromPath
-	}
-	at, err := get(ns)
+	at, err := handleOf(ns)
 	if err != nil {
-		return nil, fmt.Errorf("open network namespace %q: %w", ns, err)
+		return nil, err
 	}
 	defer at.Close()
 	h, err := netlink.NewHandleAt(at, unix.NETLINK_ROUTE)
@@ -65,6 +61,19 @@ func open(ns string) (*netlink.Handle, error) {
 		return nil, fmt.Errorf("open rtnetlink in network namespace %q: %w", ns, err)
 	}
 	return h, nil
+}
+
+// handleOf opens a network namespace by its name or path.
+func handleOf(ns string) (netns.NsHandle, error) {
+	get := netns.GetFromName
+	if strings.Contains(ns, "/") {
+		get = netns.GetFromPath
+	}
+	at, err := get(ns)
+	if err != nil {
+		return at, fmt.Errorf("open network namespace %q: %w", ns, err)
+	}
+	return at, nil
 }
 
 // retry repeats read while what it reads changes under it.

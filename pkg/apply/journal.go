@@ -91,6 +91,7 @@ func Begin(st *store.Store, a store.Apply, jobs []Job) (store.Apply, error) {
 // change on trial the apply stays unfinished, with a deadline, until it is
 // confirmed: at once if confirm is set, else by FinishTrial.
 func (e *Executor) RunJournaled(ctx context.Context, st *store.Store, a store.Apply, jobs []Job, confirm bool) (Journaled, error) {
+	a.ByHand = !confirm && e.Timeout > 0
 	a, err := Begin(st, a, jobs)
 	if err != nil {
 		return Journaled{}, err

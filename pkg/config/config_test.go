@@ -340,3 +340,18 @@ func TestAliasBomb(t *testing.T) {
 		t.Errorf("took %s", d)
 	}
 }
+
+// What is kept of the past has a default, and may be said in days.
+func TestHistory(t *testing.T) {
+	s, said := one("points: {}\n")
+	if want := (History{100, 90 * 24 * time.Hour, 10_000}); said != "" || s.Settings.History != want {
+		t.Errorf("%+v %s", s.Settings.History, said)
+	}
+	s, said = one("history: {keep_last: 5, keep_within: 30d, keep_most: 50}\n")
+	if want := (History{5, 30 * 24 * time.Hour, 50}); said != "" || s.Settings.History != want {
+		t.Errorf("%+v %s", s.Settings.History, said)
+	}
+	if _, said = one("history: {keep_last: 1, keep_within: long, keep_lest: 4}\n"); !strings.Contains(said, "from 2 to") || !strings.Contains(said, "length of time") || !strings.Contains(said, "keep_lest") {
+		t.Error(said)
+	}
+}

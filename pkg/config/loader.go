@@ -76,7 +76,8 @@ func defaults() Settings {
 	return Settings{
 		Name: DefaultName, ConfirmTimeout: DefaultConfirmTimeout, ObserveLearn: DefaultObserveLearn,
 		Drift: DriftRepair, Approval: ApprovalNone,
-		Limits: Limits{NewlyDeniedPercent: DefaultNewlyDenied, AssetsLostPercent: DefaultAssetsLost, FirstEnforcement: FirstAsk},
+		History: History{KeepLast: DefaultKeepLast, KeepWithin: DefaultKeepWithin, KeepMost: DefaultKeepMost},
+		Limits:  Limits{NewlyDeniedPercent: DefaultNewlyDenied, AssetsLostPercent: DefaultAssetsLost, FirstEnforcement: FirstAsk},
 	}
 }
 

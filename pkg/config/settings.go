@@ -36,6 +36,7 @@ func (l *loader) settingsKeys() []strict.Key {
 		{Name: "drift", Doc: "What reconcile does about a device that others changed (default repair).", Value: l.single("drift", strict.Enum(&s.Drift, DriftRepair, DriftReport))},
 		{Name: "limits", Doc: "The brakes on an apply's effect.", Value: l.single("limits", limitsValue(&s.Limits))},
 		{Name: "approval", Doc: "Whether a plan needs a second person (default none).", Value: l.single("approval", strict.Enum(&s.Approval, ApprovalNone, ApprovalRequired))},
+		{Name: "history", Doc: "What is kept of past applies.", Value: l.single("history", historyValue(&s.History))},
 	}
 }
 
@@ -56,6 +57,16 @@ func bounded(p *time.Duration, lo, hi time.Duration) strict.Value {
 			d.Errorf(n, "%q is too long, the most is %s", n.Value, hi)
 		}
 	}}
+}
+
+func historyValue(p *History) strict.Value {
+	return strict.Object("history", nil, func() []strict.Key {
+		return []strict.Key{
+			{Name: "keep_last", Doc: "How many confirmed applies are kept at least, whatever their age (default 100).", Value: strict.Int(&p.KeepLast, MinKeepLast, 1_000_000)},
+			{Name: "keep_within", Doc: "Applies that are younger are kept (default 90d).", Value: strict.Span(&p.KeepWithin, 0)},
+			{Name: "keep_most", Doc: "But no more applies than so many, the newest, so that a device which is repaired every minute does not fill the memory (default 10000).", Value: strict.Int(&p.KeepMost, MinKeepMost, 1_000_000)},
+		}
+	})
 }
 
 func limitsValue(p *Limits) strict.Value {

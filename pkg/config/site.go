@@ -74,6 +74,14 @@ type Settings struct {
 	Drift          Drift
 	Limits         Limits
 	Approval       Approval
+	History        History
+}
+
+// History says what is kept of the past, see store.Retention.
+type History struct {
+	KeepLast   int           // confirmed applies, whatever their age
+	KeepWithin time.Duration // whatever is younger
+	KeepMost   int           // but no more applies than so many
 }
 
 // Point returns the point with that name, or nil.
@@ -270,7 +278,7 @@ type End struct {
 	Pos    diag.Pos
 }
 
-// The defaults of Settings.
+// The defaults of Settings, and the least of some.
 const (
 	DefaultName           = "bulkhead"
 	DefaultConfirmTimeout = 120 * time.Second
@@ -279,5 +287,10 @@ const (
 	DefaultNewlyDenied    = 20
 	DefaultAssetsLost     = 30
 	DefaultPolicyOrder    = 100
+	DefaultKeepLast       = 100
+	DefaultKeepWithin     = 90 * 24 * time.Hour
+	DefaultKeepMost       = 10_000
+	MinKeepLast           = 2 // a rollback goes back to the one before the last
+	MinKeepMost           = 10
 	DefaultProbeTimeout   = 3 * time.Second
 )

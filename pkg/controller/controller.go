@@ -71,8 +71,8 @@ func (c *Controller) Apply(ctx context.Context, s *reconcile.Site, r *reconcile.
 	done, err := x.RunJournaled(ctx, c.Store, record, r.Jobs, o.Confirm)
 	if done.Apply.ID != "" && !Waits(&done) {
 		done.Store = errors.Join(done.Store, c.noteEnforced(r.Plan, done.Outcomes))
-		if back, backErr := c.rolledBack(s.Config.Hash); err == nil && back { // somebody wants it now, after all
-			done.Store = errors.Join(done.Store, backErr, c.RolledBackFrom(""))
+		if err == nil {
+			done.Store = errors.Join(done.Store, c.wanted(s.Config.Hash))
 		}
 	}
 	return done, err
@@ -163,11 +163,17 @@ func (c *Controller) EndTrial(ctx context.Context, s *reconcile.Site, j store.Jo
 	if _, auditErr := c.Store.AppendAudit(store.Entry{Who: c.Who, From: c.From, Action: what, Object: done.ID, Result: result}); auditErr != nil {
 		return done, errors.Join(err, auditErr)
 	}
+	if done.State != store.Running {
+		err = errors.Join(err, c.notConfirmed(done))
+	}
 	if err != nil || !confirm || done.Plan == "" {
 		return done, err
 	}
 	p, err := c.planOf(done)
 	if err != nil {
+		return done, err
+	}
+	if err := c.wanted(p.PolicyHash); err != nil {
 		return done, err
 	}
 	var out []apply.Outcome

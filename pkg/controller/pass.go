@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/config"
@@ -27,6 +28,11 @@ type PassOptions struct {
 	Approved bool
 	// DryRun changes nothing.
 	DryRun bool
+	// ByHand leaves what is proved on trial, for somebody to confirm; else it is confirmed
+	// at once.
+	ByHand bool
+	// Timeout is how long changes are on trial, 0 for none; nil is what the site says.
+	Timeout *time.Duration
 
 	rollsTo string // the apply that is gone back to
 }
@@ -103,6 +109,11 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		p.Result, p.Why = Refused, r.Plan.Blocked()
 		return p, nil
 	case len(r.Jobs) == 0:
+		if !o.DryRun && slices.Contains(o.Accept, reconcile.BrakeSourceLost) { // it is accepted, although no device has to change
+			if err := c.Remember(s, o.Reason); err != nil {
+				return nil, err
+			}
+		}
 		p.Result = InSync
 		p.unreached()
 		return p, nil
@@ -119,6 +130,12 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		p.Result, p.Why = Held, BrakeRolledBack+": the site directory is the one that somebody has gone back from; change it, or accept this"
 		return p, nil
 	}
+	if held, err := c.unconfirmed(s.Config.Hash); err != nil {
+		return nil, err
+	} else if held && o.rollsTo == "" && !o.Approved && !(unmoved && len(p.Drift) > 0) && !slices.Contains(o.Accept, BrakeUnconfirmed) {
+		p.Result, p.Why = Held, BrakeUnconfirmed+": this site directory was put on trial, and nobody confirmed it; change it, apply it, or accept this"
+		return p, nil
+	}
 	if open := openBrakes(r.Plan, o.Accept); len(open) > 0 {
 		p.Result, p.Why = Held, strings.Join(open, "; ")
 		return p, nil
@@ -130,7 +147,11 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	if err := c.Remember(s, o.Reason); err != nil {
 		return nil, err
 	}
-	done, err := c.Apply(ctx, s, r, Order{Reason: o.Reason, RollsTo: o.rollsTo, Timeout: s.Config.Settings.ConfirmTimeout, Confirm: true})
+	order := Order{Reason: o.Reason, RollsTo: o.rollsTo, Timeout: s.Config.Settings.ConfirmTimeout, Confirm: !o.ByHand}
+	if o.Timeout != nil {
+		order.Timeout = *o.Timeout
+	}
+	done, err := c.Apply(ctx, s, r, order)
 	if done.Apply.ID == "" {
 		return nil, err
 	}
@@ -142,6 +163,11 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	}
 	if done.Store != nil {
 		return p, fmt.Errorf("everything was applied and proved, but %w: the history is not complete", done.Store)
+	}
+	if Waits(&done) {
+		p.Result, p.Why = OnTrial, fmt.Sprintf("apply %s is on trial until %s: confirm it (bulkhead confirm), take it back (bulkhead rollback) or wait",
+			done.Apply.ID, done.Apply.Deadline.UTC().Format(time.RFC3339))
+		return p, nil
 	}
 	p.unreached()
 	return p, nil
@@ -221,14 +247,12 @@ func (c *Controller) confirmed(k store.Known) (apply.Record, error) {
 
 // last is the plan that was confirmed last; nil if there is none.
 func (c *Controller) last() (*plan.Plan, error) {
-	all, err := c.Store.History(0)
+	a, err := c.Store.Newest(func(a store.Apply) bool { return a.State == store.Confirmed && a.Plan != "" })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range all {
-		if a.State == store.Confirmed && a.Plan != "" {
-			return c.planOf(a)
-		}
-	}
-	return nil, nil
+	return c.planOf(a)
 }

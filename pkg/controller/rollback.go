@@ -27,17 +27,15 @@ func RollsTo(st *store.Store, id string) (store.Apply, error) {
 		}
 		return to, err
 	}
-	all, err := st.History(0)
-	if err != nil {
-		return store.Apply{}, err
-	}
 	n := 0
-	for _, x := range all {
+	to, err := st.Newest(func(x store.Apply) bool {
 		if x.State == store.Confirmed && x.Inputs != "" {
-			if n++; n == 2 {
-				return x, nil
-			}
+			n++
 		}
+		return n == 2
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		return to, err
 	}
 	return store.Apply{}, errors.New("there is no apply before the last one to go back to: `bulkhead remove POINT` takes everything off")
 }
@@ -95,17 +93,15 @@ func (c *Controller) Pinned(hash string, kinds []driver.Kind) (*reconcile.Site, 
 	if err != nil || !back {
 		return nil, "", err
 	}
-	all, err := c.Store.History(0)
+	a, err := c.Store.Newest(func(a store.Apply) bool { return a.State == store.Confirmed && a.Inputs != "" })
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, "", errors.New("a site directory was gone back from, and the history does not tell to what")
+	}
 	if err != nil {
 		return nil, "", err
 	}
-	for _, a := range all {
-		if a.State == store.Confirmed && a.Inputs != "" {
-			s, err := c.SiteOf(a, kinds)
-			return s, a.ID, err
-		}
-	}
-	return nil, "", errors.New("a site directory was gone back from, and the history does not tell to what")
+	s, err := c.SiteOf(a, kinds)
+	return s, a.ID, err
 }
 
 // RolledBackFrom holds a site directory, by its hash.
@@ -115,9 +111,5 @@ func (c *Controller) RolledBackFrom(hash string) error {
 
 // rolledBack reports whether a site directory was gone back from.
 func (c *Controller) rolledBack(hash string) (bool, error) {
-	from, err := c.Store.Setting(settingRolledBack)
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	return from == hash && hash != "", err
+	return c.isSetting(settingRolledBack, hash)
 }

@@ -34,11 +34,18 @@ func (c *Controller) Settle(s *reconcile.Site, p *plan.Plan) error {
 		if err != nil {
 			return err
 		}
+		reason, said := "its controller ended before it could", "left unfinished"
+		if done.ByHand && !done.Deadline.IsZero() && done.State != store.Confirmed {
+			reason, said = "nobody confirmed it in time", "not confirmed in time"
+		}
 		if _, err := c.Store.AppendAudit(store.Entry{Who: c.Who, From: c.From, Action: "settle", Object: done.ID,
-			Reason: "its controller ended before it could", Result: string(done.State)}); err != nil {
+			Reason: reason, Result: string(done.State)}); err != nil {
 			return err
 		}
-		c.say("apply %s was left unfinished by %s on %s; by what the devices hold it is %s:", done.ID, done.Who, done.From, done.State)
+		if err := c.notConfirmed(done); err != nil {
+			return err
+		}
+		c.say("apply %s of %s on %s was %s; by what the devices hold it is %s:", done.ID, done.Who, done.From, said, done.State)
 		for _, r := range done.Results {
 			why := ""
 			if r.Error != "" {

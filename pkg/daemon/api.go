@@ -1,10 +1,10 @@
 package daemon
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,7 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"bulkhead/pkg/compile"
+	"bulkhead/pkg/apply"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/reconcile"
@@ -34,13 +34,6 @@ const (
 // Permissions lists all.
 func Permissions() []Permission {
 	return []Permission{PermView, PermPlan, PermApprove, PermApply, PermOverride}
-}
-
-// Show gives what the API shows of a site that commands show as well, so that the
-// two cannot differ.
-type Show struct {
-	Groups  func(s *reconcile.Site) (any, error)
-	Explain func(s *reconcile.Site, devices []*reconcile.Device, from, to, service string) (any, error)
 }
 
 // API answers for a daemon.
@@ -76,6 +69,14 @@ type problem struct {
 func (p *problem) Error() string { return p.err.Error() }
 func (p *problem) Unwrap() error { return p.err }
 
+// besides is an error of a call with what the command would say beside.
+type besides struct {
+	error
+	notes string
+}
+
+func (b *besides) Unwrap() error { return b.error }
+
 func refuse(status int, format string, args ...any) error {
 	return &problem{status, fmt.Errorf(format, args...)}
 }
@@ -87,6 +88,7 @@ const maxBody = 64 << 10
 type StatusAnswer struct {
 	FormatVersion string                 `json:"formatVersion"`
 	Site          string                 `json:"site"`
+	Directory     string                 `json:"directory"` // of the site
 	Started       time.Time              `json:"started"`
 	Result        controller.Result      `json:"result,omitempty"` // of the last pass that looked at a device
 	Why           string                 `json:"why,omitempty"`
@@ -97,17 +99,37 @@ type StatusAnswer struct {
 	BadSince      time.Time              `json:"badSince,omitzero"`
 	RolledBack    string                 `json:"rolledBack,omitempty"` // the apply that was gone back to
 	Problem       string                 `json:"problem,omitempty"`
-	State         string                 `json:"state,omitempty"` // why nothing can be written to it
+	State         string                 `json:"state,omitempty"`   // why nothing can be written to it
+	OnTrial       *store.Apply           `json:"onTrial,omitempty"` // what waits to be confirmed, or break-glass
 	Quarantined   []reconcile.Quarantine `json:"quarantined"`
 }
 
 // The bodies of calls.
 type (
+	// PlanCall has a plan made.
+	PlanCall struct {
+		Accept []string `json:"accept,omitempty"` // as if these brakes were accepted: with source-lost, what sources lost is gone
+		Points []string `json:"points,omitempty"` // only these; none is all
+	}
 	// ApplyCall has a pass made now.
 	ApplyCall struct {
 		Accept []string `json:"accept,omitempty"` // brakes
 		Reason string   `json:"reason,omitempty"` // wanted with accept
 		Plan   string   `json:"plan,omitempty"`   // only this one; "" is whatever it is
+		Points []string `json:"points,omitempty"` // only these; none is all
+		// Confirm is false for a change that somebody has to confirm; else it is confirmed as
+		// soon as it is proved.
+		Confirm *bool  `json:"confirm,omitempty"`
+		Timeout string `json:"timeout,omitempty"` // how long it is on trial, as "90s"; "0" for good at once; "" is what the site says
+	}
+	// TrialCall ends a trial.
+	TrialCall struct {
+		Apply string `json:"apply,omitempty"` // the apply that is meant; "" is the one on trial
+	}
+	// TrialAnswer tells what became of it.
+	TrialAnswer struct {
+		FormatVersion string      `json:"formatVersion"`
+		Apply         store.Apply `json:"apply"`
 	}
 	// RollbackCall goes back to what an apply enforced; "" is the one before the last.
 	RollbackCall struct {
@@ -134,7 +156,10 @@ type (
 		Result        controller.Result `json:"result"`
 		Why           string            `json:"why,omitempty"`
 		Apply         string            `json:"apply,omitempty"`
+		Until         time.Time         `json:"until,omitzero"` // when the devices go back, unless it is confirmed
+		Outcomes      []apply.Outcome   `json:"outcomes"`
 		Plan          *plan.Plan        `json:"plan"`
+		Noted
 	}
 )
 
@@ -149,12 +174,17 @@ func routes() []route {
 		{"GET", "/v1/coverage", PermView, "flows that policy drops and no point does", nil, map[string]any{}, (*API).coverage},
 		{"GET", "/v1/plan", PermView, "the plan of the last pass", nil, PassAnswer{}, (*API).lastPass},
 		{"GET", "/v1/history", PermView, "the applies, newest first", nil, map[string]any{}, (*API).history},
+		{"GET", "/v1/history/{id}", PermView, "one apply in full: who, why, what was accepted, its points, steps and plan", nil, map[string]any{}, (*API).past},
+		{"GET", "/v1/plans/{id}", PermView, "a plan that is kept, or the one of the last pass", nil, map[string]any{}, (*API).keptPlan},
 		{"GET", "/metrics", PermView, "for Prometheus", nil, nil, nil},
 		{"GET", "/v1/openapi.json", PermView, "this description", nil, map[string]any{}, (*API).openAPI},
-		{"POST", "/v1/plan", PermPlan, "make a plan now, and change nothing", nil, PassAnswer{}, (*API).planNow},
+		{"POST", "/v1/plan", PermPlan, "make a plan now, and change nothing", PlanCall{}, PassAnswer{}, (*API).planNow},
 		{"POST", "/v1/plans/{id}/approve", PermApprove, "approve the plan that waits", nil, PassAnswer{}, (*API).approve},
 		{"POST", "/v1/apply", PermApply, "make a pass now", ApplyCall{}, PassAnswer{}, (*API).apply},
+		{"POST", "/v1/confirm", PermApply, "make permanent what is on trial", TrialCall{}, TrialAnswer{}, (*API).confirm},
+		{"POST", "/v1/take-back", PermApply, "put back what was before the change that is on trial", TrialCall{}, TrialAnswer{}, (*API).takeBack},
 		{"POST", "/v1/rollback", PermApply, "go back to what an earlier apply enforced, and stay there until the site directory changes", RollbackCall{}, PassAnswer{}, (*API).rollback},
+		{"POST", "/v1/history/prune", PermApply, "forget applies that need not be kept", PruneCall{}, PruneAnswer{}, (*API).pruneNow},
 		{"POST", "/v1/assets/{id}/quarantine", PermOverride, "cut an asset off, whatever policy says", OverrideCall{}, DoneAnswer{}, (*API).quarantine},
 		{"POST", "/v1/assets/{id}/release", PermOverride, "end an asset's quarantine", OverrideCall{}, DoneAnswer{}, (*API).release},
 		{"POST", "/v1/points/{name}/open", PermOverride, "break-glass: a point drops nothing for a time", OverrideCall{}, DoneAnswer{}, (*API).open},
@@ -211,6 +241,12 @@ func (a *API) guarded(rt *route) http.Handler {
 func (a *API) call(rt *route, r *request) (any, error) {
 	if rt.in != nil {
 		switch rt.in.(type) {
+		case PlanCall:
+			r.body = &PlanCall{}
+		case TrialCall:
+			r.body = &TrialCall{}
+		case PruneCall:
+			r.body = &PruneCall{}
 		case ApplyCall:
 			r.body = &ApplyCall{}
 		case RollbackCall:
@@ -220,7 +256,7 @@ func (a *API) call(rt *route, r *request) (any, error) {
 		}
 		dec := json.NewDecoder(r.Body)
 		dec.DisallowUnknownFields()
-		if err := dec.Decode(r.body); err != nil {
+		if err := dec.Decode(r.body); err != nil && !(errors.Is(err, io.EOF) && optional(rt.in)) {
 			return nil, refuse(http.StatusBadRequest, "the body is not what %s %s takes: %w", rt.method, rt.path, err)
 		}
 		if dec.More() {
@@ -228,6 +264,15 @@ func (a *API) call(rt *route, r *request) (any, error) {
 		}
 	}
 	return rt.do(a, r)
+}
+
+// optional reports whether a body may be left out: where nothing in it has to be said.
+func optional(in any) bool {
+	switch in.(type) {
+	case PlanCall, TrialCall, PruneCall:
+		return true
+	}
+	return false
 }
 
 // refused writes down who was turned away.
@@ -238,8 +283,27 @@ func (a *API) refused(r *http.Request, who string, why error) {
 	}
 }
 
+// CodeBadSite says, beside the error, that the site directory is not in use as it is.
+const CodeBadSite = "bad-site"
+
+var errBadSite = errors.New("the site directory is not in use, the last good one stays in force")
+
+// CodeNothingOnTrial says, beside the error, that nothing waits to be confirmed.
+const CodeNothingOnTrial = "nothing-on-trial"
+
 func errorBody(err error) map[string]any {
-	return map[string]any{"formatVersion": format, "error": err.Error()}
+	out := map[string]any{"formatVersion": format, "error": err.Error()}
+	if errors.Is(err, apply.ErrNothingOnTrial) {
+		out["code"] = CodeNothingOnTrial
+	}
+	var b *besides
+	if errors.As(err, &b) && b.notes != "" {
+		out["notes"] = b.notes
+	}
+	if errors.Is(err, errBadSite) {
+		out["code"] = CodeBadSite
+	}
+	return out
 }
 
 func answer(w http.ResponseWriter, status int, v any) {
@@ -248,96 +312,8 @@ func answer(w http.ResponseWriter, status int, v any) {
 	w.WriteHeader(status)
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
-	_ = enc.Encode(v) // who hung up gets nothing
-}
-
-// site gives what is in force, once there is anything.
-func (a *API) site() (*View, error) {
-	v := a.d.View()
-	if v.Site == nil {
-		return nil, refuse(http.StatusServiceUnavailable, "the site is not worked out yet")
-	}
-	return v, nil
-}
-
-func (a *API) status(*request) (any, error) {
-	v, err := a.site()
-	if err != nil {
-		return nil, err
-	}
-	out := StatusAnswer{FormatVersion: format, Site: v.Site.Config.Settings.Name, Started: v.Started, Trouble: v.Trouble,
-		BadSite: v.BadSite, BadSince: v.BadSince, RolledBack: v.RolledBack, Problem: v.Problem, State: v.State, Quarantined: append([]reconcile.Quarantine{}, v.Site.Quarantined...)}
-	if v.Pass != nil {
-		out.Result, out.Why, out.At, out.Plan = v.Pass.Result, v.Pass.Why, v.At, v.Pass.Plan.ID
-	}
-	return out, nil
-}
-
-func (a *API) inventory(*request) (any, error) {
-	v, err := a.site()
-	if err != nil {
-		return nil, err
-	}
-	inv := v.Site.Inventory // in the form of `bulkhead assets -o json`
-	return map[string]any{"formatVersion": format, "assets": list(inv.Assets), "evidence": list(inv.Evidence), "conflicts": list(inv.Conflicts)}, nil
-}
-
-// list is never null.
-func list[T any](s []T) []T { return append([]T{}, s...) }
-
-func (a *API) groups(*request) (any, error) {
-	v, err := a.site()
-	if err != nil {
-		return nil, err
-	}
-	rows, err := a.show.Groups(v.Site)
-	return map[string]any{"formatVersion": format, "groups": rows}, err
-}
-
-func (a *API) explain(r *request) (any, error) {
-	v, err := a.site()
-	if err != nil {
-		return nil, err
-	}
-	q := r.URL.Query()
-	e, err := a.show.Explain(v.Site, v.Devices, q.Get("src"), q.Get("dst"), q.Get("service"))
-	if err != nil {
-		return nil, &problem{http.StatusBadRequest, err}
-	}
-	return map[string]any{"formatVersion": format, "flow": e}, nil
-}
-
-func (a *API) coverage(*request) (any, error) {
-	v, err := a.site()
-	if err != nil {
-		return nil, err
-	}
-	rows := []compile.Uncovered{}
-	if v.Pass != nil {
-		rows = append(rows, v.Pass.Plan.Uncovered...)
-	}
-	return map[string]any{"formatVersion": format, "uncovered": rows}, nil
-}
-
-func passAnswer(p *controller.Pass) PassAnswer {
-	out := PassAnswer{FormatVersion: format, Result: p.Result, Why: p.Why, Plan: p.Plan}
-	if p.Apply != nil {
-		out.Apply = p.Apply.Apply.ID
-	}
-	return out
-}
-
-func (a *API) lastPass(*request) (any, error) {
-	v := a.d.View()
-	if v.Pass == nil {
-		return nil, refuse(http.StatusNotFound, "no plan was made yet")
-	}
-	return passAnswer(v.Pass), nil
-}
-
-func (a *API) history(*request) (any, error) {
-	list, err := a.d.o.Store.History(100)
-	return map[string]any{"formatVersion": format, "applies": append([]store.Apply{}, list...)}, err
+	enc.SetEscapeHTML(false) // as commands write it
+	_ = enc.Encode(v)        // who hung up gets nothing
 }
 
 // reasonOf wants words.
@@ -346,16 +322,4 @@ func reasonOf(text string) (string, error) {
 		return "", refuse(http.StatusBadRequest, "a reason is wanted: others have to read why")
 	}
 	return text, nil
-}
-
-func (a *API) planNow(r *request) (any, error) {
-	var p *controller.Pass
-	err := a.d.Do(r.Context(), func(ctx context.Context) (err error) {
-		p, err = a.d.dry(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return passAnswer(p), nil
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"bulkhead/drivers"
+	"bulkhead/inventory"
 	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
@@ -54,7 +55,9 @@ func write(t testing.TB, dir, name, text string) {
 }
 
 var show = daemon.Show{
-	Groups:  func(*reconcile.Site) (any, error) { return []string{}, nil },
+	Groups:  func(*reconcile.Site, []string) (any, error) { return []string{}, nil },
+	Assets:  func(s *reconcile.Site, _ []string) ([]inventory.Asset, error) { return s.Inventory.Assets, nil },
+	Beside:  func(*reconcile.Site, bool) string { return "" },
 	Explain: func(*reconcile.Site, []*reconcile.Device, string, string, string) (any, error) { return "because", nil },
 }
 
@@ -138,7 +141,7 @@ func TestEveryRouteWantsItsPermission(t *testing.T) {
 			}
 		}
 	}
-	if routes < 15 {
+	if routes < 21 {
 		t.Errorf("%d routes were looked at", routes)
 	}
 }
@@ -165,6 +168,20 @@ func TestBadCalls(t *testing.T) {
 		{"POST", "/v1/apply", `{"plan": "0000"}`, 409, "stale"},
 		{"POST", "/v1/plans/0000/approve", ``, 409, "stale"},
 		{"POST", "/v1/rollback", `{"reason": "x"}`, 409, "no apply before"},
+		{"POST", "/v1/plan", `{"points": ["gw"]}`, 400, "no point"},
+		{"POST", "/v1/plan", `{"point": ["gw"]}`, 400, "unknown field"},
+		{"POST", "/v1/apply", `{"points": ["gw"]}`, 400, "no point"},
+		{"POST", "/v1/apply", `{"timeout": "1s"}`, 400, "from 5s"},
+		{"POST", "/v1/apply", `{"timeout": "soon"}`, 400, "90s"},
+		{"POST", "/v1/apply", `{"accept": ["source-lost"], "reason": "x"}`, 409, "POST /v1/plan"},
+		{"POST", "/v1/confirm", ``, 409, "nothing-on-trial"},
+		{"POST", "/v1/confirm", `{"apply": "a2"}`, 409, "no change is on trial"},
+		{"POST", "/v1/take-back", `{}`, 409, "no change is on trial"},
+		{"POST", "/v1/history/prune", `{"keepWithin": "long"}`, 400, "90d"},
+		{"POST", "/v1/history/prune", `{"keepLast": 1}`, 400, "a rollback needs 2"},
+		{"GET", "/v1/history?limit=-1", ``, 400, "0 is all"},
+		{"GET", "/v1/history/a2", ``, 404, "the history lists them"},
+		{"GET", "/v1/plans/p2", ``, 404, "the history lists them"},
 		{"GET", "/v1/nothing", ``, 404, ""},
 		{"DELETE", "/v1/plan", ``, 405, ""},
 	} {
@@ -197,6 +214,9 @@ func TestGoodCalls(t *testing.T) {
 	}
 	if w := call(h, "POST", "/v1/plan", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"result": "in sync"`) {
 		t.Errorf("a plan: %d %s", w.Code, w.Body)
+	}
+	if w := call(h, "POST", "/v1/history/prune", `{"keepWithin": "1d12h"}`); w.Code != 200 || !strings.Contains(w.Body.String(), `"applies": 0`) {
+		t.Errorf("pruning: %d %s", w.Code, w.Body)
 	}
 	if w := call(h, "GET", "/metrics", ""); w.Code != 200 || !strings.Contains(w.Body.String(), "bulkhead_site_good 1") {
 		t.Errorf("metrics: %d %s", w.Code, w.Body)
@@ -255,6 +275,12 @@ func FuzzAPI(f *testing.F) {
 	f.Add("POST", "v1/assets/%2e%2e/release", `{"reason": "y"}`, uint8(31))
 	f.Add("GET", "v1/explain?src=a&dst=%00&service=tcp/1", ``, uint8(1))
 	f.Add("POST", "v1/plans/x/approve", `{`, uint8(4))
+	f.Add("POST", "v1/plan", `{"accept": ["source-lost"], "points": ["x"]}`, uint8(2))
+	f.Add("POST", "v1/apply", `{"confirm": false, "timeout": "90s"}`, uint8(8))
+	f.Add("POST", "v1/confirm", `{"apply": "a2"}`, uint8(8))
+	f.Add("POST", "v1/take-back", ``, uint8(8))
+	f.Add("GET", "v1/history/a2", ``, uint8(1))
+	f.Add("GET", "v1/plans/%2f", ``, uint8(1))
 	who := &caller{}
 	h, _ := running(f, who)
 	f.Fuzz(func(t *testing.T, method, path, body string, may uint8) {

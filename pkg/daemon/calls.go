@@ -3,33 +3,118 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
+	"bulkhead/pkg/diag"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
 )
 
-// dry makes a plan of everything, and changes nothing.
-func (d *Daemon) dry(ctx context.Context) (*controller.Pass, error) {
+// siteFor gives the site that a plan is made of. It is the one in force, as it is now;
+// or, if somebody accepts that sources lost something, the one without what they lost,
+// which is in force only once that plan is applied.
+func (d *Daemon) siteFor(ctx context.Context, accept, points []string) (*reconcile.Site, []*reconcile.Device, error) {
 	d.reload(ctx)
-	return d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{DryRun: true})
+	if bad := d.View().BadSite; bad != "" {
+		// A plan of the last good one would be what is in force, and seem to be what is wanted.
+		return nil, nil, &problem{http.StatusUnprocessableEntity, fmt.Errorf("%w: %s", errBadSite, bad)}
+	}
+	if err := knownPoints(d.site, points); err != nil {
+		return nil, nil, err
+	}
+	if !slices.Contains(accept, reconcile.BrakeSourceLost) || d.View().RolledBack != "" {
+		return d.site, d.devices, nil
+	}
+	s, err := d.read(ctx, d.o.Now(), true)
+	if err != nil {
+		return nil, nil, &problem{http.StatusConflict, err}
+	}
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, x := range devices {
+		if i := slices.IndexFunc(d.devices, func(y *reconcile.Device) bool { return y.Name == x.Name }); i >= 0 {
+			x.Keep(d.devices[i])
+		}
+	}
+	return s, devices, nil
 }
 
-// passNow makes a pass over everything, on somebody's word, and gives it.
+// knownPoints refuses points that there are not: a plan of none of them would seem to
+// be in sync.
+func knownPoints(s *reconcile.Site, names []string) error {
+	var all []string
+	for _, p := range s.Config.Settings.Points {
+		all = append(all, p.Name)
+	}
+	for _, n := range names {
+		if slices.Contains(all, n) {
+			continue
+		}
+		hint := ""
+		if like := diag.Suggest(n, all); like != "" {
+			hint = fmt.Sprintf(": did you mean %q?", like)
+		}
+		return refuse(http.StatusBadRequest, "no point %q in bulkhead.yaml%s", n, hint)
+	}
+	return nil
+}
+
+// planNow makes a plan, and changes nothing.
+func (a *API) planNow(r *request) (any, error) {
+	c := r.body.(*PlanCall)
+	var p *controller.Pass
+	var notes string
+	err := a.d.Do(r.Context(), func(ctx context.Context) error {
+		s, devices, err := a.d.siteFor(ctx, c.Accept, c.Points)
+		if err != nil && !errors.Is(err, errBadSite) { // whose mistakes are said by whoever loads it
+			return &besides{err, a.show.Beside(a.d.site, false)}
+		}
+		if err != nil {
+			return err
+		}
+		p, err = a.d.c.Plan(ctx, s, devices, c.Points)
+		notes = a.show.Beside(s, false)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := passAnswer(p)
+	out.Notes = notes + rolledBackNote(a.d.View())
+	return out, nil
+}
+
+// passNow makes a pass, on somebody's word, and gives it.
 func (a *API) passNow(r *request, o controller.PassOptions) (any, error) {
 	var p *controller.Pass
-	err := a.d.by(r, func(ctx context.Context, d *Daemon) (err error) {
-		d.reload(ctx)
+	err := a.d.by(r, func(ctx context.Context, d *Daemon) error {
+		s, devices, err := d.siteFor(ctx, o.Accept, o.Only)
+		if err != nil {
+			return err
+		}
 		began := d.o.Now()
-		p, err = d.c.Pass(ctx, d.site, d.devices, o)
+		p, err = d.c.Pass(ctx, s, devices, o)
 		if errors.Is(err, controller.ErrStale) {
 			return &problem{http.StatusConflict, err}
 		}
-		d.done(d.devices, map[string]look{}, p, err, began)
+		other := s.Matrix != d.site.Matrix
+		if other { // what was accepted is what there is from now on
+			d.reload(ctx)
+		}
+		d.done(of(d.devices, o.Only), map[string]look{}, p, err, began)
+		if other {
+			for _, k := range d.known { // what is in force was worked out anew: it is looked at once more
+				k.site, k.mark, k.good = nil, "", nil
+			}
+			d.next.add(why{what: "the loss of a source was accepted", after: driftGap}, d.o.Now())
+		}
 		return err
 	})
 	if err != nil {
@@ -49,9 +134,9 @@ func (d *Daemon) by(r *request, f func(ctx context.Context, d *Daemon) error) er
 
 func (a *API) apply(r *request) (any, error) {
 	c := r.body.(*ApplyCall)
-	if slices.Contains(c.Accept, reconcile.BrakeSourceLost) {
+	if slices.Contains(c.Accept, reconcile.BrakeSourceLost) && c.Plan == "" {
 		// The plan that it makes is another one than the daemon shows: nobody has seen it.
-		return nil, refuse(http.StatusConflict, "a running daemon does not accept %s: stop it, apply, and start it again", reconcile.BrakeSourceLost)
+		return nil, refuse(http.StatusConflict, "accepting %s makes another plan: have that one made (POST /v1/plan with the same accept), and name it here", reconcile.BrakeSourceLost)
 	}
 	if len(c.Accept) > 0 {
 		var err error
@@ -59,7 +144,11 @@ func (a *API) apply(r *request) (any, error) {
 			return nil, err
 		}
 	}
-	return a.passNow(r, controller.PassOptions{Accept: c.Accept, Reason: c.Reason, Plan: c.Plan})
+	o := controller.PassOptions{Accept: c.Accept, Reason: c.Reason, Plan: c.Plan, Only: c.Points}
+	if err := c.trialOf(&o); err != nil {
+		return nil, err
+	}
+	return a.passNow(r, o)
 }
 
 func (a *API) approve(r *request) (any, error) {
@@ -177,7 +266,7 @@ func (a *API) open(r *request) (any, error) {
 	err = a.d.by(r, func(ctx context.Context, d *Daemon) (err error) {
 		done, err = d.c.Open(ctx, d.site, d.devices, point, for_, reason)
 		if !done.Deadline.IsZero() {
-			d.next.add(why{what: "break-glass is over", after: done.Deadline.Sub(d.o.Now()) + time.Second, reload: true}, d.o.Now())
+			d.noteTrial(&controller.Pass{Result: controller.OnTrial})
 		}
 		return err
 	})
@@ -196,7 +285,7 @@ func (a *API) closePoint(r *request) (any, error) {
 		if _, err := d.c.Close(ctx, d.site, point); err != nil {
 			return &problem{http.StatusConflict, err}
 		}
-		d.next.add(why{what: "break-glass was ended", reload: true}, d.o.Now())
+		d.trialEnded("break-glass was ended")
 		return nil
 	})
 	if err != nil {

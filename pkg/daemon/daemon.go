@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,7 @@ type Daemon struct {
 	metrics *metrics
 
 	who, from string
+	dir       string     // of the site, from the root on
 	override  sync.Mutex // who changes the list of quarantines
 
 	work    chan func(context.Context) // for the goroutine that writes
@@ -73,9 +75,13 @@ type Daemon struct {
 	known   map[string]*known // device -> what is known of it
 	loaded  *reconcile.Site   // the last one that was in order, perhaps not the one in force
 	next    pending
+	life    context.Context  // ends with Run, where what has been begun may go on
+	around  map[string]heard // by network namespace
+	pruned  pruned
 	warned  bool // that the table of flows is nearly full
 
-	now atomic.Pointer[View]
+	now      atomic.Pointer[View]
+	loadTook atomic.Int64 // how long the site took to be worked out last, in nanoseconds
 }
 
 // known is what the daemon knows of a device.
@@ -119,7 +125,8 @@ type View struct {
 	// RolledBack is the apply that was gone back to, and stays in force until the site
 	// directory changes; "" for none.
 	RolledBack string
-	Problem    string // why the last pass failed as a whole; "" if it did not
+	OnTrial    *store.Apply // what waits to be confirmed, or break-glass; nil for nothing
+	Problem    string       // why the last pass failed as a whole; "" if it did not
 	// State says why nothing can be written to the state; "" if it can.
 	State string
 	// Trouble says, by device, what keeps it from being what it has to be.
@@ -138,9 +145,13 @@ func New(o Options, who, from string) *Daemon {
 		o.Interval = DefaultInterval
 	}
 	d := &Daemon{o: o, who: who, from: from, notify: newNotifier(), work: make(chan func(context.Context)),
-		answers: make(chan look), asking: make(chan struct{}, looksAtOnce), reads: context.Background(), wake: make(chan why, 64), known: map[string]*known{}}
+		answers: make(chan look), asking: make(chan struct{}, looksAtOnce), reads: context.Background(), wake: make(chan why, 64), known: map[string]*known{}, around: map[string]heard{}}
 	if d.o.Load == nil {
 		d.o.Load = d.load
+	}
+	d.dir = o.Dir
+	if abs, err := filepath.Abs(o.Dir); err == nil && o.Dir != "" {
+		d.dir = abs
 	}
 	d.c = &controller.Controller{Store: o.Store, Now: o.Now, Who: who, From: from,
 		Say: func(format string, args ...any) { o.Log.Info(fmt.Sprintf(format, args...)) }}
@@ -195,12 +206,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	d.life, d.reads = ctx, ctx
 	if err := d.use(ctx, site); err != nil {
 		return err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	d.reads = ctx
 	files := d.watchFiles(ctx)
 	// What has been begun is brought to its end, so that a stop in the middle of a repair
 	// does not put the damage back. Who cannot wait kills: then time undoes it.
@@ -215,6 +226,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
+	prune := time.NewTimer(firstPrune)
+	defer prune.Stop()
 	first := true
 	for {
 		if d.next.at.IsZero() {
@@ -241,6 +254,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 			d.next.add(why{what: "the interval is over", reload: true}, d.o.Now())
 			d.warnConntrack()
 			poll.Reset(spread(d.o.Interval))
+		case <-prune.C:
+			d.prune()
+			prune.Reset(spread(pruneLook))
 		case <-dog:
 			d.notify.alive()
 		case <-due.C:
@@ -302,9 +318,10 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 	}
 }
 
-// load reads the site directory and asks the sources.
-func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
-	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded,
+// read reads the site directory and asks the sources. lost lets count what lost too
+// much.
+func (d *Daemon) read(ctx context.Context, now time.Time, lost bool) (*reconcile.Site, error) {
+	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded, AcceptLost: lost,
 		Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) }},
 		Known:       func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.o.Store) }})
 	if err != nil {
@@ -317,6 +334,17 @@ func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, erro
 			}
 		}
 		return nil, errors.New("the site directory has errors")
+	}
+	return s, nil
+}
+
+// load gives the site that is to be in force.
+func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
+	began := time.Now()
+	s, err := d.read(ctx, now, false)
+	d.loadTook.Store(int64(time.Since(began)))
+	if err != nil {
+		return nil, err
 	}
 	d.loaded = s
 	back, id, err := d.c.Pinned(s.Config.Hash, d.o.Kinds)
@@ -347,8 +375,9 @@ func (d *Daemon) use(ctx context.Context, s *reconcile.Site) error {
 		if d.known[x.Name] == nil {
 			d.known[x.Name] = &known{}
 		}
-		d.watch(ctx, x)
+		d.watch(x)
 	}
+	d.hear(s)
 	for name, k := range d.known {
 		if !here[name] {
 			k.stopWatching()
@@ -358,44 +387,4 @@ func (d *Daemon) use(ctx context.Context, s *reconcile.Site) error {
 	d.site, d.devices = s, devices
 	d.publish(func(v *View) { v.Site, v.Devices, v.BadSite, v.BadSince = s, devices, "", time.Time{} })
 	return nil
-}
-
-func (k *known) stopWatching() {
-	if k.watching != nil {
-		k.watching()
-		k.watching = nil
-	}
-}
-
-// watch hears of writes to a device, if it can tell.
-func (d *Daemon) watch(ctx context.Context, x *reconcile.Device) {
-	w, ok := x.Driver.(driver.Watcher)
-	k := d.known[x.Name]
-	if !ok || k.watching != nil || x.Err != nil {
-		return
-	}
-	ctx, k.watching = context.WithCancel(ctx)
-	go func() {
-		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
-			began := time.Now()
-			err := w.Watch(ctx, func() { // by any goroutine
-				select {
-				case d.wake <- why{what: "somebody wrote to " + x.Name, device: x.Name, after: settleDrift}:
-				case <-ctx.Done():
-				}
-			})
-			if ctx.Err() != nil {
-				return
-			}
-			if time.Since(began) > lastRetry { // it worked for some time
-				wait = firstRetry
-			}
-			d.o.Log.Warn("cannot hear of changes; they are found by polling until then", "device", x.Name, "error", err, "again_in", wait)
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(wait):
-			}
-		}
-	}()
 }

@@ -76,21 +76,24 @@ func (m *metrics) pass(p *controller.Pass, err error, took time.Duration) {
 type current struct{ d *Daemon }
 
 var (
-	descAssets  = prometheus.NewDesc("bulkhead_assets", "Assets of the inventory.", nil, nil)
-	descClasses = prometheus.NewDesc("bulkhead_classes", "Classes of addresses that policy tells apart.", nil, nil)
-	descPoint   = prometheus.NewDesc("bulkhead_point_in_sync", "1 if the point was proved to enforce what policy says when it was last looked at.", []string{"point"}, nil)
-	descTrouble = prometheus.NewDesc("bulkhead_devices_in_trouble", "Devices that are not what they have to be.", nil, nil)
-	descState   = prometheus.NewDesc("bulkhead_state_writable", "1 if the state can be written to; 0 on a full disk, for example: then nothing new is applied.", nil, nil)
-	descBrakes  = prometheus.NewDesc("bulkhead_brakes", "Brakes that hold the plan.", nil, nil)
-	descCut     = prometheus.NewDesc("bulkhead_quarantined", "Assets in quarantine.", nil, nil)
-	descTracked = prometheus.NewDesc("bulkhead_conntrack_entries", "Tracked flows of this network namespace.", nil, nil)
-	descTrackMx = prometheus.NewDesc("bulkhead_conntrack_limit", "How many flows can be tracked: above it new flows are dropped.", nil, nil)
-	descInvalid = prometheus.NewDesc("bulkhead_conntrack_invalid_total", "Packets that fit no tracked flow, as the kernel counts them (net.netfilter, all processors).", nil, nil)
-	descNoRoom  = prometheus.NewDesc("bulkhead_conntrack_dropped_total", "Flows that found no room in the table.", nil, nil)
+	descAssets   = prometheus.NewDesc("bulkhead_assets", "Assets of the inventory.", nil, nil)
+	descClasses  = prometheus.NewDesc("bulkhead_classes", "Classes of addresses that policy tells apart.", nil, nil)
+	descPoint    = prometheus.NewDesc("bulkhead_point_in_sync", "1 if the point was proved to enforce what policy says when it was last looked at.", []string{"point"}, nil)
+	descTrouble  = prometheus.NewDesc("bulkhead_devices_in_trouble", "Devices that are not what they have to be.", nil, nil)
+	descWritable = prometheus.NewDesc("bulkhead_state_writable", "1 if the state can be written to; 0 on a full disk, for example: then nothing new is applied.", nil, nil)
+	descBrakes   = prometheus.NewDesc("bulkhead_brakes", "Brakes that hold the plan.", nil, nil)
+	descCut      = prometheus.NewDesc("bulkhead_quarantined", "Assets in quarantine.", nil, nil)
+	descTracked  = prometheus.NewDesc("bulkhead_conntrack_entries", "Tracked flows of this network namespace.", nil, nil)
+	descTrackMx  = prometheus.NewDesc("bulkhead_conntrack_limit", "How many flows can be tracked: above it new flows are dropped.", nil, nil)
+	descInvalid  = prometheus.NewDesc("bulkhead_conntrack_invalid_total", "Packets that fit no tracked flow, as the kernel counts them (net.netfilter, all processors).", nil, nil)
+	descState    = prometheus.NewDesc("bulkhead_state_bytes", "Size of the state file.", nil, nil)
+	descHistory  = prometheus.NewDesc("bulkhead_history_applies", "Applies that the history keeps.", nil, nil)
+	descAudit    = prometheus.NewDesc("bulkhead_audit_entries", "Entries of the audit log.", nil, nil)
+	descNoRoom   = prometheus.NewDesc("bulkhead_conntrack_dropped_total", "Flows that found no room in the table.", nil, nil)
 )
 
 func (c *current) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAssets, descClasses, descPoint, descTrouble, descState, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom} {
+	for _, d := range []*prometheus.Desc{descAssets, descClasses, descPoint, descTrouble, descWritable, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom, descState, descHistory, descAudit} {
 		ch <- d
 	}
 }
@@ -100,12 +103,16 @@ func (c *current) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	v := c.d.View()
+	size := c.d.o.Store.Size()
+	gauge(descState, float64(size.Bytes))
+	gauge(descHistory, float64(size.Applies))
+	gauge(descAudit, float64(size.Entries))
 	gauge(descTrouble, float64(len(v.Trouble)))
 	writable := 1.0
 	if v.State != "" {
 		writable = 0
 	}
-	gauge(descState, writable)
+	gauge(descWritable, writable)
 	if v.Site != nil {
 		gauge(descAssets, float64(len(v.Site.Inventory.Assets)))
 		gauge(descClasses, float64(len(v.Site.Matrix.Classes)))

@@ -8,6 +8,23 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 )
 
+// queries are what reading routes take behind the question mark.
+var queries = map[string][]struct {
+	name     string
+	required bool
+	schema   map[string]any
+}{
+	"GET /v1/explain":   {{"src", true, aText}, {"dst", true, aText}, {"service", true, aText}},
+	"GET /v1/groups":    {{"name", false, texts}},
+	"GET /v1/inventory": {{"id", false, texts}},
+	"GET /v1/history":   {{"limit", false, map[string]any{"type": "integer", "minimum": 0}}},
+}
+
+var (
+	aText = map[string]any{"type": "string"}
+	texts = map[string]any{"type": "array", "items": aText} // given several times
+)
+
 var pathParameter = regexp.MustCompile(`\{([a-z]+)\}`)
 
 // openAPI describes the routes by themselves (OpenAPI 3.1): the list that calls are
@@ -19,21 +36,16 @@ func Describe() (map[string]any, error) {
 	paths := map[string]map[string]any{}
 	for _, r := range routes() {
 		op := map[string]any{
-			"summary":              r.doc,
-			"operationId":          operationID(r),
-			"x-permission":         r.perm,
-			"security":             []any{map[string]any{"bearer": []string{}}},
-			"responses":            map[string]any{},
-			"x-unix-socket-allows": "root, the daemon's own user, and what the socket's group may",
+			"summary":      r.doc,
+			"operationId":  operationID(r),
+			"x-permission": r.perm,
 		}
 		var params []any
 		for _, m := range pathParameter.FindAllStringSubmatch(r.path, -1) {
 			params = append(params, map[string]any{"name": m[1], "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
 		}
-		if r.path == "/v1/explain" {
-			for _, name := range []string{"src", "dst", "service"} {
-				params = append(params, map[string]any{"name": name, "in": "query", "required": true, "schema": map[string]any{"type": "string"}})
-			}
+		for _, q := range queries[r.method+" "+r.path] {
+			params = append(params, map[string]any{"name": q.name, "in": "query", "required": q.required, "schema": q.schema})
 		}
 		if params != nil {
 			op["parameters"] = params
@@ -43,7 +55,7 @@ func Describe() (map[string]any, error) {
 			if err != nil {
 				return nil, err
 			}
-			op["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": s}}}
+			op["requestBody"] = map[string]any{"required": !optional(r.in), "content": map[string]any{"application/json": map[string]any{"schema": s}}}
 		}
 		responses := map[string]any{
 			"401": map[string]any{"description": "nobody that is known"},
@@ -65,8 +77,11 @@ func Describe() (map[string]any, error) {
 		paths[r.path][strings.ToLower(r.method)] = op
 	}
 	return map[string]any{
-		"openapi":    "3.1.0",
-		"info":       map[string]any{"title": "Bulkhead", "version": "1"},
+		"openapi": "3.1.0",
+		"info": map[string]any{"title": "Bulkhead", "version": "1", "description": "Over a Unix socket the kernel says who calls: root and the daemon's own user may do " +
+			"everything, the socket's group what --group-may says. Over TLS a bearer token does. x-permission is what an operation needs."},
+		// Either says who calls: the socket, or a token.
+		"security":   []any{map[string]any{}, map[string]any{"bearer": []string{}}},
 		"paths":      paths,
 		"components": map[string]any{"securitySchemes": map[string]any{"bearer": map[string]any{"type": "http", "scheme": "bearer"}}},
 	}, nil
@@ -81,7 +96,7 @@ func operationID(r route) string {
 // own forms, which are described where the commands are.
 func schemaOf(v any) (any, error) {
 	switch v.(type) {
-	case ApplyCall, RollbackCall, OverrideCall, DoneAnswer:
+	case PlanCall, ApplyCall, TrialCall, PruneCall, RollbackCall, OverrideCall, DoneAnswer:
 		return jsonschema.ForType(reflect.TypeOf(v), &jsonschema.ForOptions{})
 	}
 	return map[string]any{"type": "object"}, nil

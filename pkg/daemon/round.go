@@ -24,6 +24,7 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	if w.reload || d.expired(began) || d.cutOff(began) {
 		d.reload(ctx)
 	}
+	d.lookAtUnfinished()
 	due, seen, soon := d.due(ctx, w)
 	if soon > 0 {
 		d.next.add(why{what: "again", after: soon}, d.o.Now())
@@ -174,7 +175,7 @@ func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, s
 		case l.same:
 			k.mark = l.mark
 		case l.err != nil:
-			d.failed(name, k, l.err.Error())
+			d.failed(name, k, l.err.Error(), lastRetry)
 		}
 	}
 	for _, x := range maybe {
@@ -185,13 +186,13 @@ func (d *Daemon) due(ctx context.Context, w pending) (due []*reconcile.Device, s
 	return due, seen, soon
 }
 
-// failed has a device tried again later, and later each time, and shows what keeps it
-// from being what it has to be.
-func (d *Daemon) failed(name string, k *known, text string) {
+// failed has a device tried again later, and later each time but not later than most, and
+// shows what keeps it from being what it has to be.
+func (d *Daemon) failed(name string, k *known, text string, most time.Duration) {
 	now := d.o.Now()
 	k.site, k.mark = nil, ""
 	k.failures++
-	wait := min(firstRetry<<min(k.failures-1, 20), lastRetry)
+	wait := min(firstRetry<<min(k.failures-1, 20), lastRetry, most)
 	k.retry = now.Add(wait)
 	d.next.add(why{what: "another try", after: wait}, now)
 	d.publish(func(v *View) {
@@ -265,6 +266,7 @@ func (d *Daemon) done(due []*reconcile.Device, seen map[string]look, p *controll
 			trouble[name] = text
 		}
 	}
+	trialLeft := d.noteTrial(p)
 	for _, x := range due {
 		k := d.known[x.Name]
 		text := d.verdict(x, p, err)
@@ -285,7 +287,7 @@ func (d *Daemon) done(due []*reconcile.Device, seen map[string]look, p *controll
 			if holds(x, p) {
 				d.remember(x, k, printOf(x, p.Plan))
 			}
-			d.failed(x.Name, k, text)
+			d.failed(x.Name, k, text, trialLeft)
 		}
 	}
 	problem := ""

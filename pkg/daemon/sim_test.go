@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"bulkhead/drivers/nftables"
 	"bulkhead/inventory"
 	"bulkhead/pkg/config"
+	"bulkhead/pkg/controller"
 	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
@@ -68,6 +70,7 @@ type simulation struct {
 	badSite bool
 	offset  time.Duration // of the controller's clock
 	states  int
+	trials  int // that somebody had to confirm
 }
 
 func (s *simulation) now() time.Time {
@@ -214,7 +217,7 @@ func simulate(t *testing.T, seed uint64, dir string) {
 	s.heal(t, d, st)
 	stop()
 	s.mu.Lock()
-	t.Logf("%d states were in force in %d hours", s.states, *simHours)
+	t.Logf("%d states were in force in %d hours, %d on trial for somebody", s.states, *simHours, s.trials)
 	if s.states < *simHours/4 {
 		t.Errorf("too little happened to mean anything")
 	}
@@ -224,7 +227,7 @@ func simulate(t *testing.T, seed uint64, dir string) {
 // event makes something happen.
 func (s *simulation) event(d *daemon.Daemon) {
 	any := func() *simDevice { return s.devices[[]string{"gw-a", "gw-b"}[s.rng.IntN(2)]] }
-	switch s.rng.IntN(10) {
+	switch s.rng.IntN(12) {
 	case 0, 1, 2:
 		s.want(s.rng.IntN(6))
 		d.Wake("a change")
@@ -249,7 +252,31 @@ func (s *simulation) event(d *daemon.Daemon) {
 		d.Wake("a look")
 		time.Sleep(time.Duration(s.rng.IntN(50)) * time.Millisecond)
 		any().reboot()
+	case 10: // somebody applies by hand, and perhaps confirms
+		s.want(s.rng.IntN(6))
+		s.byHand(d, "/v1/apply", `{"confirm": false, "timeout": "2m", "accept": ["unconfirmed"], "reason": "sim"}`)
+		time.Sleep(time.Duration(s.rng.IntN(180)) * time.Second)
+		switch s.rng.IntN(3) {
+		case 0:
+			s.byHand(d, "/v1/confirm", ``)
+		case 1:
+			s.byHand(d, "/v1/take-back", ``)
+		}
+	case 11: // an operator who comes too late for something that there is not
+		s.byHand(d, "/v1/confirm", ``)
 	}
+}
+
+// byHand makes a call, and gives up where nobody works on it: the daemon may be down.
+func (s *simulation) byHand(d *daemon.Daemon, path, body string) string {
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
+	defer stop()
+	w := httptest.NewRecorder()
+	d.Handler(show, &caller{daemon.Permissions()}).ServeHTTP(w, httptest.NewRequestWithContext(ctx, "POST", path, strings.NewReader(body)))
+	if strings.Contains(w.Body.String(), `"result": "on trial"`) {
+		s.trials++
+	}
+	return w.Body.String()
 }
 
 // heal ends all faults, and wants everything in order after some time.
@@ -264,6 +291,15 @@ func (s *simulation) heal(t *testing.T, d *daemon.Daemon, st *store.Store) {
 	}
 	time.Sleep(45 * time.Minute) // more than the longest wait between two tries, and any trial
 	synctest.Wait()
+	if v := d.View(); v.Pass != nil && strings.HasPrefix(v.Pass.Why, controller.BrakeUnconfirmed) {
+		// What nobody confirmed is left alone, and what somebody wants after all is not.
+		if len(v.Trouble) == 0 {
+			t.Error("a plan is held, and no device is in trouble")
+		}
+		s.byHand(d, "/v1/apply", `{"accept": ["unconfirmed"], "reason": "after all"}`)
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+	}
 	v := d.View()
 	if len(v.Trouble) > 0 || v.BadSite != "" {
 		t.Errorf("trouble %v, bad site %q", v.Trouble, v.BadSite)

@@ -64,34 +64,45 @@ func LastApplied(st *store.Store) (b *Baseline, why string, err error) {
 	if st == nil {
 		return nil, none, nil
 	}
-	list, err := st.History(0)
-	if err != nil {
-		return nil, "", err
-	}
-	for _, a := range list {
+	var broken error
+	a, err := st.Newest(func(a store.Apply) bool {
 		if a.State != store.Confirmed || a.Snapshot == "" {
-			continue
+			return false
 		}
-		snap, err := st.Snapshot(a.Snapshot)
-		if err != nil {
-			return nil, "", err
+		if b, broken = baselineOf(st, a); broken != nil || b == nil {
+			return true
 		}
-		content, err := st.Blob(snap.Hash)
-		if err != nil {
-			return nil, "", err
-		}
-		b, err := readBaseline(content)
-		switch {
-		case err != nil:
-			return nil, "", fmt.Errorf("what apply %s was made from: %w", a.ID, err)
-		case b == nil:
-			return nil, fmt.Sprintf("apply %s is of an older version, which kept nothing to compare with", a.ID), nil
-		case b.Whole:
-			b.apply, b.at = a.ID, a.Started
-			return b, "", nil
-		}
+		return b.Whole
+	})
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, none, nil
+	case err != nil || broken != nil:
+		return nil, "", errors.Join(err, broken)
+	case b == nil:
+		return nil, fmt.Sprintf("apply %s is of an older version, which kept nothing to compare with", a.ID), nil
 	}
-	return nil, none, nil
+	return b, "", nil
+}
+
+// baselineOf reads what was kept with an apply; nil if nothing was.
+func baselineOf(st *store.Store, a store.Apply) (*Baseline, error) {
+	snap, err := st.Snapshot(a.Snapshot)
+	if err != nil {
+		return nil, err
+	}
+	content, err := st.Blob(snap.Hash)
+	if err != nil {
+		return nil, err
+	}
+	b, err := readBaseline(content)
+	if err != nil {
+		return nil, fmt.Errorf("what apply %s was made from: %w", a.ID, err)
+	}
+	if b != nil {
+		b.apply, b.at = a.ID, a.Started
+	}
+	return b, nil
 }
 
 // readBaseline reads the beginning of a snapshot; nil if it has none.
@@ -243,6 +254,9 @@ func pointOf(sentence string) string {
 	name, _, _ := strings.Cut(strings.TrimPrefix(sentence, "point "), ":")
 	return name
 }
+
+// Apply is the ID of the apply that the baseline was kept with.
+func (b *Baseline) Apply() string { return b.apply }
 
 // value is what the plan says of the baseline.
 func (b *Baseline) value(why string) plan.Baseline {

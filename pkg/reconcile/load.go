@@ -67,6 +67,9 @@ type LoadOptions struct {
 	AcceptLost bool
 	// Quarantined are asked for assets that are cut off.
 	Quarantined []InQuarantine
+	// Config reads the site directory; nil stands for config.Load. For whoever has read it
+	// already.
+	Config func(dir string) (*config.Site, *diag.List)
 	// Keep is returned, with the same Matrix, where everything that it was worked out from
 	// is still the same: working a large site out costs more than all else of a pass.
 	Keep *Site
@@ -134,7 +137,10 @@ func reportsOf(list []inventory.Standing) (out []inventory.Report) {
 }
 
 func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, opt LoadOptions, a *asked) (*Site, *diag.List, error) {
-	cfg, diags := config.Load(dir)
+	if opt.Config == nil {
+		opt.Config = config.Load
+	}
+	cfg, diags := opt.Config(dir)
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
 		names[i] = k.Name

@@ -157,7 +157,7 @@ func verifyChain(m *image, get func(uint64) ([]byte, error), expect string) Audi
 		}
 		r.Entries, r.Hash, met = seq, e.Hash, met || e.Hash == expect
 	}
-	if n := len(m.index[bucketAudit]); uint64(n) != m.auditSeq {
+	if n := len(m.keys(bucketAudit)); uint64(n) != m.auditSeq {
 		r.BadSeq, r.Why = m.auditSeq, fmt.Sprintf("%d entries are numbered to %d", n, m.auditSeq)
 	} else if !met {
 		r.BadSeq, r.Why = m.auditSeq+1, fmt.Sprintf("no entry has the hash %q: the log ends before it, or was written anew", expect)

@@ -21,7 +21,8 @@ func TestBackupAndRestore(t *testing.T) {
 				return
 			}
 		}
-		done <- s.Prune(Retention{Records: 1})
+		_, err := s.Prune(Retention{})
+		done <- err
 	}()
 	var b bytes.Buffer
 	must(t, s.Backup(&b))

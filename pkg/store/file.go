@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -78,8 +79,12 @@ type loc struct {
 // image is what a state file says, without the values.
 type image struct {
 	header
-	index    map[byte]map[string]loc
-	end      int64 // behind the last whole frame
+	index map[byte]map[string]loc
+	// entries is where those of the audit log lie, by their number less one. Nothing of it
+	// is ever pruned, so that it must cost little: 16 bytes for each.
+	entries  []loc
+	open     map[string]bool // applies that are running
+	end      int64           // behind the last whole frame
 	seq      uint64
 	last     sum
 	auditSeq uint64
@@ -89,33 +94,89 @@ type image struct {
 }
 
 func newImage(h header, line []byte) *image {
-	return &image{header: h, index: map[byte]map[string]loc{}, end: int64(len(line)), last: sha256.Sum256(line)}
+	return &image{header: h, index: map[byte]map[string]loc{}, open: map[string]bool{}, end: int64(len(line)), last: sha256.Sum256(line)}
 }
 
 // add takes a frame that lies at m.end into the index.
 func (m *image) add(ops []op, payload int64, last sum) error {
 	at := m.end + frameHeader
 	for _, o := range ops {
-		if o.remove {
-			delete(m.index[o.bucket], o.key)
-			continue
-		}
-		if m.index[o.bucket] == nil {
-			m.index[o.bucket] = map[string]loc{}
-		}
-		m.index[o.bucket][o.key] = loc{at + int64(o.at), uint32(len(o.value)), crc32.Checksum(o.value, castagnoli)}
-		if o.bucket == bucketAudit {
-			e, s, err := decodeEntry(o.value)
-			if err != nil {
+		l := loc{at + int64(o.at), uint32(len(o.value)), crc32.Checksum(o.value, castagnoli)}
+		switch {
+		case o.bucket == bucketAudit:
+			if err := m.addEntry(o, l); err != nil {
 				return err
 			}
-			if e.Seq > m.auditSeq {
-				m.auditSeq, m.auditSum = e.Seq, s
+		case o.remove:
+			delete(m.index[o.bucket], o.key)
+			delete(m.open, o.key)
+		default:
+			if m.index[o.bucket] == nil {
+				m.index[o.bucket] = map[string]loc{}
+			}
+			m.index[o.bucket][o.key] = l
+			if o.bucket == bucketApply {
+				m.noteOpen(o)
 			}
 		}
 	}
 	m.end, m.seq, m.last = at+payload, m.seq+1, last
 	return nil
+}
+
+// addEntry takes an entry of the audit log into the index. They are numbered without a
+// gap; one that is numbered otherwise was written by nobody of ours.
+func (m *image) addEntry(o op, l loc) error {
+	n, err := strconv.ParseUint(o.key, 16, 64)
+	switch {
+	case err != nil || n == 0 || n > uint64(len(m.entries))+1 || o.key != auditKey(n):
+		return fmt.Errorf("an audit entry has the number %q, and there are %d", o.key, len(m.entries))
+	case o.remove:
+		if n <= uint64(len(m.entries)) {
+			m.entries[n-1] = loc{}
+		}
+		return nil
+	}
+	e, s, err := decodeEntry(o.value)
+	if err != nil {
+		return err
+	}
+	if n > uint64(len(m.entries)) {
+		m.entries = append(m.entries, l)
+	} else {
+		m.entries[n-1] = l
+	}
+	if e.Seq > m.auditSeq {
+		m.auditSeq, m.auditSum = e.Seq, s
+	}
+	return nil
+}
+
+// noteOpen knows the applies that are running without reading all: whoever repairs a
+// device asks for them first.
+func (m *image) noteOpen(o op) {
+	var a struct {
+		State State `json:"state"`
+	}
+	if err := json.Unmarshal(o.value, &a); err != nil || a.State == Running { // what cannot be read is looked at
+		m.open[o.key] = true
+		return
+	}
+	delete(m.open, o.key)
+}
+
+// find gives where a value lies.
+func (m *image) find(bucket byte, key string) (loc, bool) {
+	if bucket != bucketAudit {
+		l, ok := m.index[bucket][key]
+		return l, ok
+	}
+	n, err := strconv.ParseUint(key, 16, 64)
+	if err != nil || n == 0 || n > uint64(len(m.entries)) {
+		return loc{}, false
+	}
+	l := m.entries[n-1]
+	return l, l.n > 0
 }
 
 // scan reads a whole state file. Only a header that cannot be read is an error;
@@ -162,7 +223,7 @@ func scanFile(f *os.File, path string, headSeq uint64) (*image, error) {
 }
 
 func (m *image) value(r io.ReaderAt, bucket byte, key string) ([]byte, error) {
-	l, ok := m.index[bucket][key]
+	l, ok := m.find(bucket, key)
 	if !ok {
 		return nil, ErrNotFound
 	}
@@ -177,6 +238,15 @@ func (m *image) value(r io.ReaderAt, bucket byte, key string) ([]byte, error) {
 }
 
 func (m *image) keys(bucket byte) []string {
+	if bucket == bucketAudit {
+		keys := make([]string, 0, len(m.entries))
+		for i := range m.entries {
+			if m.entries[i].n > 0 {
+				keys = append(keys, auditKey(uint64(i)+1))
+			}
+		}
+		return keys
+	}
 	keys := make([]string, 0, len(m.index[bucket]))
 	for k := range m.index[bucket] {
 		keys = append(keys, k)

@@ -48,6 +48,7 @@ type Apply struct {
 	Accepted []Accepted    `json:"accepted,omitempty"`
 	Started  time.Time     `json:"started"`
 	Deadline time.Time     `json:"deadline,omitzero"` // of the confirmation; zero: none
+	ByHand   bool          `json:"byHand,omitempty"`  // somebody has to confirm it: it does not happen by itself
 	Finished time.Time     `json:"finished,omitzero"`
 	State    State         `json:"state"`
 	Results  []PointResult `json:"results,omitempty"`
@@ -205,25 +206,53 @@ func (s *Store) History(limit int) ([]Apply, error) {
 	return all, err
 }
 
+// Running lists the IDs of applies that were never finished, oldest first.
+func (s *Store) Running() []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ids := make([]string, 0, len(s.m.open))
+	for id := range s.m.open {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
 // Unfinished gives the journals of applies that were never finished, oldest
 // first: what a controller must look at before it writes anything else.
 func (s *Store) Unfinished() ([]Journal, error) {
-	all, err := list[Apply](s, bucketApply)
-	if err != nil {
-		return nil, err
-	}
 	out := []Journal{}
-	for _, a := range all {
-		if a.State != Running {
-			continue
-		}
-		j, err := s.Journal(a.ID)
+	for _, id := range s.Running() {
+		j, err := s.Journal(id)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, j)
+		if j.Apply.State == Running {
+			out = append(out, j)
+		}
 	}
 	return out, nil
+}
+
+// Newest gives the newest apply that match is content with, or ErrNotFound. It reads no
+// more of the history than that takes.
+func (s *Store) Newest(match func(Apply) bool) (a Apply, err error) {
+	s.mu.RLock()
+	ids := s.m.keys(bucketApply)
+	s.mu.RUnlock()
+	for _, id := range slices.Backward(ids) {
+		x, err := s.Apply(id)
+		if errors.Is(err, ErrNotFound) {
+			continue // pruned meanwhile
+		}
+		if err != nil {
+			return a, err
+		}
+		if match(x) { // without our lock: it may ask us for more
+			return x, nil
+		}
+	}
+	return a, ErrNotFound
 }
 
 // Journal gives the journal of an apply: for a rollback, what each point had
@@ -249,6 +278,21 @@ func (s *Store) Journal(id string) (Journal, error) {
 		j.Changes = append(j.Changes, c)
 	}
 	return j, nil
+}
+
+// PointsOf names the points of an apply, by its whole ID, in the order of its journal.
+func (s *Store) PointsOf(id string) ([]string, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var points []journaled
+	if err := s.getJSON(bucketJournal, id, &points); err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(points))
+	for _, p := range points {
+		out = append(out, p.Point)
+	}
+	return out, nil
 }
 
 func (s *Store) journaled(id string, j *Journal) (points []journaled, err error) {

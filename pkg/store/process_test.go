@@ -29,7 +29,9 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "append":
-		err = childAppend(dir)
+		err = childAppend(dir, false)
+	case "prune":
+		err = childAppend(dir, true)
 	case "fsize":
 		if err = unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: 3 << 20, Max: 3 << 20}); err == nil {
 			err = childFull(dir)
@@ -48,8 +50,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// childAppend says each entry that it was told is stored.
-func childAppend(dir string) error {
+// childAppend says each entry that it was told is stored. Between them it prunes, if it
+// is told to.
+func childAppend(dir string, prune bool) error {
 	s, err := Open(dir, "plant", nil)
 	if err != nil {
 		return err
@@ -60,16 +63,28 @@ func childAppend(dir string) error {
 			return err
 		}
 		fmt.Println(e.Seq)
+		if prune {
+			if _, err := s.Prune(Retention{}); err != nil {
+				return err
+			}
+		}
 	}
 }
 
 // A controller that is killed with SIGKILL again and again loses nothing that it
-// was told is stored, and leaves no lock.
+// was told is stored, and leaves no lock; also where it writes the whole file anew
+// all the time.
 func TestKill(t *testing.T) {
+	for _, how := range []string{"append", "prune"} {
+		t.Run(how, func(t *testing.T) { kill(t, how) })
+	}
+}
+
+func kill(t *testing.T, how string) {
 	dir := t.TempDir()
 	for round := range 15 {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), childVar+"=append:"+dir)
+		cmd.Env = append(os.Environ(), childVar+"="+how+":"+dir)
 		out, err := cmd.StdoutPipe()
 		must(t, err)
 		must(t, cmd.Start())
@@ -134,6 +149,10 @@ func childFull(dir string) error {
 	}
 	if !errors.Is(err, ErrFull) {
 		return fmt.Errorf("not said to be full: %w", err)
+	}
+	// There is no room for a second file, or there is: either way all is there afterwards.
+	if _, err := s.Prune(Retention{}); err != nil && !errors.Is(err, ErrFull) {
+		return fmt.Errorf("pruned on a full disk: %w", err)
 	}
 	check := func(s *Store) error {
 		h, err := s.History(0)

@@ -9,26 +9,59 @@ import (
 	"time"
 )
 
-// Retention bounds the history. What a kept record names is kept, and so are the
-// audit log, unfinished applies and the last confirmed state of each device.
+// Retention bounds the history. What is not bounded is kept whatever it says: the audit
+// log, unfinished applies, the last confirmed state of each device and the apply that
+// brought it, what sources last reported, settings; and all that these name. The zero
+// Retention keeps everything, and only gives back the space of what was replaced.
 type Retention struct {
-	Records int           // newest of each kind to keep; 0: any number
-	Age     time.Duration // younger ones are kept; 0: of any age
+	// Last are the newest applies by a plan that were confirmed: so many at least are kept.
+	// Repairs have no plan, and would crowd out what somebody wants to go back to.
+	Last int
+	// Within keeps whatever is younger.
+	Within time.Duration
+	// Most bounds what Within keeps: so many of the newest applies; 0: any number.
+	Most int
+	// Keep names applies that are kept in any case, by their whole IDs.
+	Keep []string
 }
 
-// Prune removes what the retention does not keep, and gives its space back.
-func (s *Store) Prune(r Retention) error {
+func (r *Retention) zero() bool { return r.Last == 0 && r.Within == 0 && r.Most == 0 && r.Keep == nil }
+
+// Pruned says what became of a state.
+type Pruned struct {
+	Applies int   `json:"applies"` // that are gone
+	Before  int64 `json:"before"`  // bytes
+	After   int64 `json:"after"`
+}
+
+// worthIt is how much of a file has to be of no use any more before it is written anew
+// for that alone.
+const worthIt = 1 << 20
+
+// Prune removes what the retention does not keep, and gives its space back, by one
+// rename. Where there is nothing to gain nothing is written. It must not be called
+// between the parts of an apply that is about to begin: nothing names them yet.
+func (s *Store) Prune(r Retention) (Pruned, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	out := Pruned{Before: s.m.end, After: s.m.end}
 	if s.readOnly {
-		return ErrReadOnly
+		return out, ErrReadOnly
 	}
 	if s.failed != nil {
-		return fmt.Errorf("%w: %w; open it again", ErrFailed, s.failed)
+		return out, fmt.Errorf("%w: %w; open it again", ErrFailed, s.failed)
 	}
-	keep, err := s.kept(r)
-	if err != nil {
-		return err
+	keep := func(byte, string) bool { return true }
+	if !r.zero() {
+		var err error
+		if keep, err = s.kept(r); err != nil {
+			return out, err
+		}
+		gone, left := s.weigh(keep)
+		out.Applies = gone[bucketApply]
+		if len(gone) == 0 && s.m.end < 2*left+worthIt {
+			return out, nil
+		}
 	}
 	h := s.m.head()
 	if err := s.replace(header{Schema, s.o.Site, h.Generation + 1, h.FrameHash}, s.m, keep); err != nil {
@@ -36,9 +69,42 @@ func (s *Store) Prune(r Retention) error {
 		if !s.current() {
 			s.failed = err
 		}
-		return fmt.Errorf("cannot prune the state: %w", err)
+		return out, fmt.Errorf("cannot prune the state: %w", err)
 	}
-	return s.writeHead()
+	out.After = s.m.end
+	return out, s.writeHead()
+}
+
+// weigh counts the records of each kind that go, and the bytes of those that stay.
+func (s *Store) weigh(keep func(byte, string) bool) (gone map[byte]int, left int64) {
+	gone = map[byte]int{}
+	for b, keys := range s.m.index {
+		for k, l := range keys {
+			if keep(b, k) {
+				left += int64(l.n)
+			} else {
+				gone[b]++
+			}
+		}
+	}
+	for _, l := range s.m.entries {
+		left += int64(l.n)
+	}
+	return gone, left
+}
+
+// Size is what the state takes.
+type Size struct {
+	Bytes   int64 // of the file
+	Applies int
+	Entries int // of the audit log
+}
+
+// Size tells what the state takes.
+func (s *Store) Size() Size {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return Size{s.m.end, len(s.m.index[bucketApply]), len(s.m.entries)}
 }
 
 func (s *Store) current() bool {
@@ -48,18 +114,31 @@ func (s *Store) current() bool {
 }
 
 func (s *Store) kept(r Retention) (func(byte, string) bool, error) {
-	after := ""
-	if r.Age > 0 {
-		after = s.o.Now().Add(-r.Age).UTC().Format(stamp)
+	after := "~" // behind every time
+	if r.Within > 0 {
+		after = s.o.Now().Add(-r.Within).UTC().Format(stamp)
 	}
 	ids := map[string]bool{}
 	blobs := map[string]bool{}
-	for _, b := range []byte{bucketApply, bucketPlan, bucketSnapshot} {
-		keys := s.m.keys(b)
-		for i, k := range keys {
-			if (r.Records <= 0 || len(keys)-i <= r.Records) && k[1:] >= after {
-				ids[k] = true
-			}
+	for _, id := range r.Keep {
+		ids[id] = true
+	}
+	all := s.m.keys(bucketApply)
+	confirmed := 0
+	for i, k := range slices.Backward(all) {
+		var a Apply
+		if err := s.getJSON(bucketApply, k, &a); err != nil {
+			return nil, err
+		}
+		if a.State == Confirmed && a.Plan != "" {
+			confirmed++
+			ids[k] = ids[k] || confirmed <= r.Last
+		}
+		ids[k] = ids[k] || k[1:] >= after && (r.Most <= 0 || len(all)-i <= r.Most)
+	}
+	for _, b := range []byte{bucketPlan, bucketSnapshot} { // of an apply that never began
+		for _, k := range s.m.keys(b) {
+			ids[k] = k[1:] >= after && r.Most <= 0
 		}
 	}
 	for _, k := range s.m.keys(bucketConfirmed) {

@@ -465,6 +465,6 @@ func (t *tx) has(bucket byte, key string) bool {
 			return !o.remove
 		}
 	}
-	_, ok := t.s.m.index[bucket][key]
+	_, ok := t.s.m.find(bucket, key)
 	return ok
 }

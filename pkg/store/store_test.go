@@ -198,11 +198,12 @@ func TestPrune(t *testing.T) {
 		must(t, err)
 	}
 	before := s.m.end
-	must(t, s.Prune(Retention{Records: 3}))
-	if s.m.end >= before {
-		t.Errorf("%d bytes after pruning, %d before", s.m.end, before)
+	done, err := s.Prune(Retention{Within: 3 * time.Hour})
+	must(t, err)
+	if s.m.end >= before || done.Before != before || done.After != s.m.end {
+		t.Errorf("%d bytes after pruning, %d before; said %+v", s.m.end, before, done)
 	}
-	if n, err := s.Snapshots(); err != nil || len(n) != 4 { // 3, and that of the last confirmed apply
+	if n, err := s.Snapshots(); err != nil || len(n) != 5 { // those of 3 hours, and that of the last confirmed apply
 		t.Errorf("%d snapshots: %v %v", len(n), n, err)
 	}
 	checkFilled(t, s)

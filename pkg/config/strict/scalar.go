@@ -152,6 +152,41 @@ func Duration(p *time.Duration, lo time.Duration) Value {
 	})
 }
 
+// ParseSpan reads a length of time as Duration does, with days before it ("90d",
+// "1d12h"): a day is 24 hours.
+func ParseSpan(text string) (time.Duration, error) {
+	days, rest, ok := strings.Cut(text, "d")
+	if !ok {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 16)
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a number of days", days)
+	}
+	v := time.Duration(n) * 24 * time.Hour
+	if rest == "" {
+		return v, nil
+	}
+	more, err := time.ParseDuration(rest)
+	return v + more, err
+}
+
+// Span reads a length of time that may be long, see ParseSpan, into p.
+func Span(p *time.Duration, lo time.Duration) Value {
+	schema := Schema{"type": "string", "pattern": `^([0-9]+d)?([0-9]+(\.[0-9]+)?(ms|s|m|h))*$`}
+	return scalar(schema, "a length of time such as 90d or 12h", []string{"!!str", "!!int"}, func(d *Decoder, n *yaml.Node) {
+		v, err := ParseSpan(n.Value)
+		switch {
+		case err != nil:
+			d.Errorf(n, "%q is not a length of time", n.Value).Hint = "write a number and a unit: 90d, 12h, 1d12h"
+		case v < lo:
+			d.Errorf(n, "%q is too short, the least is %s", n.Value, lo)
+		default:
+			*p = v
+		}
+	})
+}
+
 // Time reads a moment in RFC 3339 notation into p.
 func Time(p *time.Time) Value {
 	schema := Schema{"type": "string", "format": "date-time"}

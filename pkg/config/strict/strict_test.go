@@ -32,7 +32,9 @@ func TestScalars(t *testing.T) {
 		b  bool
 		i  int
 		du time.Duration
-		tm time.Time
+
+		span time.Duration
+		tm   time.Time
 	)
 	for _, tc := range []struct {
 		text string
@@ -52,6 +54,14 @@ func TestScalars(t *testing.T) {
 		{"90s", Duration(&du, time.Second), ""},
 		{"90", Duration(&du, time.Second), "not a length of time"},
 		{"1ms", Duration(&du, time.Second), "too short"},
+		{"90d", Span(&span, time.Hour), ""},
+		{"1d12h30m", Span(&span, time.Hour), ""},
+		{"36h", Span(&span, time.Hour), ""},
+		{"3w", Span(&span, time.Hour), "not a length of time"},
+		{"d", Span(&span, time.Hour), "not a length of time"},
+		{"-1d", Span(&span, time.Hour), "not a length of time"},
+		{"99999999d", Span(&span, time.Hour), "not a length of time"},
+		{"1m", Span(&span, time.Hour), "too short"},
 		{"2027-01-31T02:00:00+02:00", Time(&tm), ""},
 		{"2027-01-31 02:00", Time(&tm), "RFC 3339"},
 		{"~", String(&s), "a value is missing"},
@@ -63,8 +73,8 @@ func TestScalars(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", tc.text, got, tc.want)
 		}
 	}
-	if s != "a" || c != "red" || !b || i != 7 || du != 90*time.Second || !tm.Equal(time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)) {
-		t.Errorf("read %q %q %t %d %s %s", s, c, b, i, du, tm)
+	if s != "a" || c != "red" || !b || i != 7 || du != 90*time.Second || span != 36*time.Hour || !tm.Equal(time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)) {
+		t.Errorf("read %q %q %t %d %s %s %s", s, c, b, i, du, span, tm)
 	}
 }
 

@@ -114,6 +114,29 @@ func (s *street) notProved(when string, want ...string) {
 	s.t.Logf("%s:\n%s", when, out)
 }
 
+// accepts has the site accept what others' tables may drop, and wants the point proved
+// but for that, and changes carried out again.
+func (s *street) accepts(when string, tables ...string) {
+	s.t.Helper()
+	s.write("bulkhead.yaml", strings.Replace(streetSettings, "    zones:\n", fmt.Sprintf("    accept_foreign: [%s]\n    zones:\n", strings.Join(tables, ", ")), 1))
+	var out string
+	s.until(when+": the point is proved", func() (ok bool) {
+		var code int
+		out, code = s.run(nil, "bulkhead", "verify")
+		return code == 0
+	})
+	if !strings.Contains(out, "table "+tables[0]+" may drop besides") {
+		s.t.Errorf("%s: verify does not say what is accepted:\n%s", when, out)
+	}
+	before := s.own()
+	s.write("policy.yaml", streetPolicy(1))
+	s.until(when+": a change is carried out", func() bool {
+		a := s.status()
+		return a != nil && a.Result == "in sync" && len(a.Trouble) == 0 && s.own() != before
+	})
+	s.t.Logf("%s: accepted, and changed:\n%s", when, s.must("bulkhead", "verify"))
+}
+
 // phase is a time in which something was done, and what that may do to what policy
 // permits.
 type phase struct {
@@ -200,7 +223,6 @@ exec /usr/bin/python3 /usr/sbin/firewalld --nofork --nopid --log-target console
 // lets everything pass. While it reloads it drops new flows itself.
 func TestBesideFirewalld(t *testing.T) {
 	s, p, live := enforced(t)
-	own := s.own()
 	p.rest("alone", "passes")
 	var fw *neighbour
 	p.do("firewalld starts", "", func() {
@@ -209,6 +231,8 @@ func TestBesideFirewalld(t *testing.T) {
 	})
 	p.rest("beside firewalld", "passes")
 	s.notProved("beside firewalld", `not proved: table inet firewalld chain filter_FORWARD .* may reject packets`)
+	p.do("the site accepts firewalld, and changes", "passes", func() { s.accepts("beside firewalld", "inet firewalld") })
+	own := s.own()
 	p.do("firewall-cmd --reload", "", func() { fw.must("firewall-cmd", "--reload") })
 	p.rest("after the reload", "passes")
 	p.do("firewall-cmd --complete-reload", "", func() { fw.must("firewall-cmd", "--complete-reload") })
@@ -242,7 +266,6 @@ func TestBesideFirewalld(t *testing.T) {
 // that is not lost when it starts anew.
 func TestBesideDocker(t *testing.T) {
 	s, p, live := enforced(t)
-	own := s.own()
 	p.rest("alone", "passes")
 	var docker *neighbour
 	up := func() bool {
@@ -263,10 +286,11 @@ func TestBesideDocker(t *testing.T) {
 	})
 	p.rest("beside docker", "passes")
 	s.notProved("beside docker", `not proved: table ip filter chain DOCKER-ISOLATION-STAGE-2 .* may drop packets`)
+	p.do("the site accepts docker, and changes", "passes", func() { s.accepts("beside docker", "ip filter", "ip6 filter") })
+	own := s.own()
 	s.must("sysctl", "-qw", "net.ipv4.ip_forward=0")
 	p.do("docker starts anew, with forwarding off", "", anew)
 	p.rest("its policy is drop", "") // of IPv4, see below
-	s.notProved("its policy is drop", `not proved: table ip filter chain FORWARD: foreign, on our path: .*drop`)
 	policy := p.list[len(p.list)-1]
 	docker.must("iptables", "-I", "DOCKER-USER", "-i", "eth+", "-o", "eth+", "-j", "ACCEPT")
 	p.rest("DOCKER-USER accepts", "passes")
@@ -300,7 +324,6 @@ func TestBesideDocker(t *testing.T) {
 // pass; its reload does not touch ours.
 func TestBesideUfw(t *testing.T) {
 	s, p, live := enforced(t)
-	own := s.own()
 	p.rest("alone", "passes")
 	ufw := s.beside("cp /usr/share/ufw/*.rules /usr/share/ufw/ufw.conf /usr/share/ufw/*.init /etc/ufw/; touch /run/ready; exec sleep 1000")
 	s.until("ufw's machine is ready", func() bool { _, code := ufw.run("test", "-e", "/run/ready"); return code == 0 })
@@ -309,6 +332,8 @@ func TestBesideUfw(t *testing.T) {
 	s.notProved("beside ufw", `not proved: table ip filter chain FORWARD.* foreign, on our path: .*drop`)
 	p.do("ufw route allow", "", func() { ufw.must("ufw", "route", "allow", "in", "on", "eth1", "out", "on", "eth2") })
 	p.rest("ufw lets it pass", "passes")
+	p.do("the site accepts ufw, and changes", "passes", func() { s.accepts("beside ufw", "ip filter", "ip6 filter") })
+	own := s.own()
 	p.do("ufw reload", "", func() { ufw.must("ufw", "reload") })
 	p.rest("after the reload", "passes")
 	s.lives(live, "beside ufw")

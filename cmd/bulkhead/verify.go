@@ -66,7 +66,7 @@ func (a *app) printVerify(pt *plan.Point) {
 	case pt.Before.Proved && observing(pt) > 0:
 		fmt.Fprintf(a.out, "point %s: proved for when it begins to enforce, in %s; until then it observes and drops nothing\n", pt.Name, observing(pt).Round(time.Second))
 	case pt.Before.Proved && pt.Status == plan.InSync:
-		fmt.Fprintf(a.out, "point %s: proved: it enforces exactly what policy says (%d situations, %d pairs of address sets)\n", pt.Name, pt.Before.Situations, pt.Before.Pairs)
+		fmt.Fprintf(a.out, "point %s: proved: it enforces exactly what policy says (%d situations, %d pairs of address sets)%s\n", pt.Name, pt.Before.Situations, pt.Before.Pairs, diag.Safe(plan.Besides(pt.Before.Findings)))
 	case pt.Before.Proved:
 		fmt.Fprintf(a.out, "point %s: proved, but it is not as it would be written: %d changes pending\n", pt.Name, len(pt.Ops))
 	default:
@@ -81,6 +81,9 @@ func (a *app) printVerify(pt *plan.Point) {
 		fmt.Fprintf(a.out, "  wrong: %s\n", diag.Safe(w.String()))
 	}
 	for _, f := range pt.Before.Findings {
+		if f.Accepted { // said above
+			continue
+		}
 		kind := "not proved"
 		if f.Harmless {
 			kind = "note"

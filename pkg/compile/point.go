@@ -70,6 +70,8 @@ type Point struct {
 	// Unsure says why nothing can be counted on at the point ("is unreachable", "is
 	// not proved"); "" where it does its work.
 	Unsure string
+	// AcceptForeign names tables of others that may drop what policy permits.
+	AcceptForeign []string
 	// Learn is how long a first enforcement observes before it drops.
 	Learn time.Duration
 }

@@ -22,6 +22,7 @@ func (l *loader) pointsValue() strict.Value {
 			v.Read(d, n)
 			p.Protects, p.ProtectsPos = protects.Value, protects.Pos
 			slices.Sort(p.AcceptInexact)
+			slices.Sort(p.AcceptForeign)
 			slices.SortFunc(p.Zones, func(a, b Zone) int { return cmp.Compare(a.Name, b.Name) })
 			if err := checkName("point", name.Value); err != nil {
 				d.Report(name, err)
@@ -69,14 +70,16 @@ func oneZoneEach(d *strict.Decoder, p *Point) {
 }
 
 func pointKeys(p *Point, protects *strict.Named) []strict.Key {
-	residues := func() strict.Value {
-		return strict.Text(nil, func(v strict.Named) error {
-			if slices.Contains(p.AcceptInexact, v.Value) {
-				return fmt.Errorf("%q is given twice", v.Value)
-			}
-			p.AcceptInexact = append(p.AcceptInexact, v.Value)
-			return nil
-		})
+	once := func(to *[]string) func() strict.Value {
+		return func() strict.Value {
+			return strict.Text(nil, func(v strict.Named) error {
+				if slices.Contains(*to, v.Value) {
+					return fmt.Errorf("%q is given twice", v.Value)
+				}
+				*to = append(*to, v.Value)
+				return nil
+			})
+		}
 	}
 	driver := strict.Text(nil, func(v strict.Named) error { p.Driver, p.DriverPos = v.Value, v.Pos; return nil })
 	budget := strict.Object("a budget", nil, func() []strict.Key {
@@ -91,7 +94,8 @@ func pointKeys(p *Point, protects *strict.Named) []strict.Key {
 		{Name: "netns", Doc: "The network namespace to work in, by name or path.", Value: strict.String(&p.NetNS)},
 		{Name: "mode", Doc: "Whether it drops, or only counts what it would drop (default enforce).", Value: strict.Enum(&p.Mode, policy.Enforce, policy.Observe)},
 		{Name: "on_inexact", Doc: "What to do about verdicts that it cannot express (default refuse).", Value: strict.Enum(&p.OnInexact, Refuse, Narrow, Widen)},
-		{Name: "accept_inexact", Doc: "Kinds of residue that are inherent to the device and accepted.", Value: strict.List(nil, residues)},
+		{Name: "accept_inexact", Doc: "Kinds of residue that are inherent to the device and accepted.", Value: strict.List(nil, once(&p.AcceptInexact))},
+		{Name: "accept_foreign", Doc: "Tables of others on the device, as `inet firewalld`, that may drop what policy permits.", Value: strict.List(nil, once(&p.AcceptForeign))},
 		{Name: "budget", Doc: "What it may be asked to hold.", Value: budget},
 		{Name: "settings", Doc: "What its driver needs to know.", Value: settingMap(&p.Settings)},
 	}

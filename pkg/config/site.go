@@ -145,6 +145,7 @@ type Point struct {
 	Mode          policy.Mode
 	OnInexact     Inexact
 	AcceptInexact []string // kinds of residue, sorted
+	AcceptForeign []string // tables of others that may drop besides, sorted
 	Budget        Budget
 	Settings      map[string]Setting // the driver's own
 	Pos           diag.Pos

@@ -73,6 +73,11 @@ type Finding struct {
 	Point  string `json:"point,omitempty"` // "" concerns all points of the device
 	Object string `json:"object"`          // the native object, named as an operator finds it
 	Text   string `json:"text"`
+	// Foreign names the table or the like of somebody else's that it is about, as a site
+	// names it, if all that it can do is to drop what would pass: then the site may accept
+	// that, and Accepted says so.
+	Foreign  string `json:"foreign,omitempty"`
+	Accepted bool   `json:"accepted,omitempty"`
 	// Harmless findings are shown and do not stop a proof.
 	Harmless bool `json:"harmless,omitempty"`
 	// Observing is how long the device still drops nothing, before it begins to

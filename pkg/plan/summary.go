@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -104,7 +105,7 @@ func proofText(p *Point) string {
 		return "no proof: the point could not be planned"
 	}
 	if p.After.Proved {
-		return fmt.Sprintf("proved before apply: %d situations, %d pairs of address sets", p.After.Situations, p.After.Pairs)
+		return fmt.Sprintf("proved before apply: %d situations, %d pairs of address sets%s", p.After.Situations, p.After.Pairs, Besides(p.After.Findings))
 	}
 	if len(p.After.Wrong) > 0 {
 		return "NOT PROVED: " + p.After.Wrong[0].String()
@@ -115,6 +116,28 @@ func proofText(p *Point) string {
 		}
 	}
 	return "NOT PROVED"
+}
+
+// Besides says what a proof leaves out, because the site accepts it; "" for nothing.
+func Besides(findings []driver.Finding) string {
+	n := map[string]int{}
+	for _, f := range findings {
+		if f.Accepted {
+			n[f.Foreign]++
+		}
+	}
+	out := ""
+	for _, name := range slices.Sorted(maps.Keys(n)) {
+		out += fmt.Sprintf("; table %s may drop besides, in %s (accept_foreign)", name, places(n[name]))
+	}
+	return out
+}
+
+func places(n int) string {
+	if n == 1 {
+		return "one place"
+	}
+	return fmt.Sprintf("%d places", n)
 }
 
 // driftText says whether what a point enforces now is what policy says now.

@@ -320,7 +320,7 @@ func shareFailsafe(points []compile.Point) {
 // resolve turns a configured point into one with everything filled in.
 func (s *Site) resolve(ctx context.Context, p *config.Point, ns string, look bool) (compile.Point, error) {
 	set := &s.Config.Settings
-	out := compile.Point{Name: p.Name, Mode: p.Mode, Transit: len(p.Zones) > 0, Endpoint: p.Protects != "", Learn: set.ObserveLearn, Off: map[string]bool{}}
+	out := compile.Point{Name: p.Name, Mode: p.Mode, Transit: len(p.Zones) > 0, Endpoint: p.Protects != "", Learn: set.ObserveLearn, AcceptForeign: p.AcceptForeign, Off: map[string]bool{}}
 	for _, name := range set.Essential.Off {
 		out.Off[name] = true
 	}

@@ -3,10 +3,12 @@ package decode
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/pkg/driver"
 )
 
 // foreign looks at what others do on our path. A foreign chain that can only
@@ -27,7 +29,7 @@ func (d *decoder) foreign() {
 			}
 			w := &walker{d: d, t: t, base: c, ours: ours, seen: map[string]bool{}}
 			if c.Policy != codeAccept && t.Family != ruleset.FamilyARP {
-				w.note(c, -1, "its policy drops")
+				w.drops(c, -1, "its policy drops")
 			}
 			w.chain(c)
 		}
@@ -87,12 +89,21 @@ type walker struct {
 	seen map[string]bool
 }
 
-func (w *walker) note(c *ruleset.Chain, rule int, text string) {
+// note names what may change what our rules do.
+func (w *walker) note(c *ruleset.Chain, rule int, text string) { w.find(c, rule, text, "") }
+
+// drops names what can do no more than drop: a packet has to pass every table, so that
+// nothing passes by it that policy denies.
+func (w *walker) drops(c *ruleset.Chain, rule int, text string) {
+	w.find(c, rule, text, fmt.Sprintf("%s %s", w.t.Family, w.t.Name))
+}
+
+func (w *walker) find(c *ruleset.Chain, rule int, text, foreign string) {
 	object := chainName(w.t, c)
 	if rule >= 0 {
 		object += " " + ruleName(rule, c.Rules[rule].Handle)
 	}
-	w.d.note(object, "foreign, on our path: "+text)
+	w.d.find(driver.Finding{Object: object, Text: "foreign, on our path: " + text, Foreign: foreign})
 }
 
 func (w *walker) chain(c *ruleset.Chain) {
@@ -115,8 +126,10 @@ func (w *walker) expr(c *ruleset.Chain, rule int, e ruleset.Expr) {
 	case "flow_offload":
 		w.note(c, rule, "offloads flows past our chains (flow add)")
 		return
-	case "match", "target":
-		w.note(c, rule, "an iptables extension, whose effect is not known")
+	case "match": // what follows in the rule may not be reached
+		return
+	case "target":
+		w.target(c, rule, e)
 		return
 	}
 	o := parseExpr(e)
@@ -124,7 +137,7 @@ func (w *walker) expr(c *ruleset.Chain, rule int, e ruleset.Expr) {
 	case opUnknown:
 		w.note(c, rule, e.Name+": "+o.note)
 	case opReject:
-		w.note(c, rule, "may reject packets")
+		w.drops(c, rule, "may reject packets")
 	case opNotrack:
 		w.note(c, rule, "takes packets out of connection tracking (notrack)")
 	case opMetaSet:
@@ -143,6 +156,22 @@ func (w *walker) expr(c *ruleset.Chain, rule int, e ruleset.Expr) {
 		if o.oper == lookupVerdict {
 			w.verdictMap(c, rule, o.set)
 		}
+	}
+}
+
+// target judges a target of iptables by its name (nft_compat): those that log, or
+// translate addresses as nat does, change no verdict, and REJECT drops.
+func (w *walker) target(c *ruleset.Chain, rule int, e ruleset.Expr) {
+	a, err := parseAttrs(e.Data)
+	name := strings.TrimRight(string(a[unix.NFTA_TARGET_NAME]), "\x00")
+	switch {
+	case err != nil:
+		w.note(c, rule, "an iptables target, whose effect is not known")
+	case slices.Contains([]string{"LOG", "NFLOG", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP"}, name):
+	case name == "REJECT":
+		w.drops(c, rule, "may reject packets")
+	default:
+		w.note(c, rule, fmt.Sprintf("the iptables target %s, whose effect is not known", name))
 	}
 }
 
@@ -179,10 +208,10 @@ func (w *walker) verdict(c *ruleset.Chain, rule int, v *ruleset.Verdict) {
 			w.note(c, rule, "leads to a chain that is not there: "+v.Chain)
 		}
 	case codeDrop:
-		w.note(c, rule, "may drop packets")
+		w.drops(c, rule, "may drop packets")
 	default:
 		if v.Code&0xff == codeDrop {
-			w.note(c, rule, "may drop packets")
+			w.drops(c, rule, "may drop packets")
 			return
 		}
 		w.note(c, rule, "may take packets away (queue or the like)")

@@ -245,6 +245,23 @@ func TestMutants(t *testing.T) {
 	}
 }
 
+// A site may accept what can do no more than drop, and nothing else of others: what
+// takes packets out of tracking, sets marks or rewrites packets may let pass what
+// policy denies.
+func TestForeignThatOnlyDrops(t *testing.T) {
+	l := newLoader(t)
+	for _, m := range foreignMutants() {
+		broken := correctLayout()
+		m.change(broken)
+		only := strings.Contains(m.name, "drop") || strings.Contains(m.name, "policy") || strings.Contains(m.name, "reject")
+		for _, f := range Analyze(l.load(broken.text()), testOptions()).Decoded.Findings {
+			if named := strings.HasSuffix(f.Foreign, " foreign"); !f.Harmless && named != only {
+				t.Errorf("%s: %q: may be accepted: %v, want %v", m.name, f.Text, named, only)
+			}
+		}
+	}
+}
+
 // TestHarmless changes what changes nothing: the relation stays and nothing is
 // reported.
 func TestHarmless(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"bulkhead/inventory"
@@ -230,6 +231,10 @@ func (p *Plan) Seal() error {
 	for _, s := range p.Sources {
 		bare.Sources = append(bare.Sources, inventory.Standing{Source: s.Source, State: s.State})
 	}
+	bare.Points = slices.Clone(p.Points)
+	for i := range bare.Points {
+		bare.Points[i].Before, bare.Points[i].After = timeless(bare.Points[i].Before), timeless(bare.Points[i].After)
+	}
 	b, err := json.Marshal(bare)
 	if err != nil {
 		return err
@@ -237,4 +242,21 @@ func (p *Plan) Seal() error {
 	sum := sha256.Sum256(b)
 	p.ID = hex.EncodeToString(sum[:8])
 	return nil
+}
+
+// timeless leaves out of a proof what is said of harmless findings: how long a point
+// still learns is another time every second, and nobody could approve the plan before
+// it is over.
+func timeless(r *prove.Result) *prove.Result {
+	if r == nil {
+		return nil
+	}
+	out := *r
+	out.Findings = slices.Clone(r.Findings)
+	for i := range out.Findings {
+		if f := &out.Findings[i]; f.Harmless {
+			f.Text, f.Observing = "", 0
+		}
+	}
+	return &out
 }

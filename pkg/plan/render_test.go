@@ -261,10 +261,19 @@ func TestSeal(t *testing.T) {
 	d, e := small(plain), small(plain)
 	d.Sources[0].Since, d.Baseline = d.MadeAt, plan.Baseline{Why: "none"}
 	e.Sources[0].State = inventory.SourceStale
-	for _, p := range []*plan.Plan{a, b, c, d, e} {
+	// That a point has learnt for another second makes no other plan either.
+	f, g := small(plain), small(plain)
+	learning := driver.Finding{Object: "set learning", Text: "observing for 20s", Harmless: true, Observing: 20 * time.Second}
+	f.Points[0].After.Findings = append(f.Points[0].After.Findings, learning)
+	learning.Text, learning.Observing = "observing for 19s", 19*time.Second
+	g.Points[0].After.Findings = append(g.Points[0].After.Findings, learning)
+	for _, p := range []*plan.Plan{a, b, c, d, e, f, g} {
 		if err := p.Seal(); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if f.ID != g.ID || f.ID == a.ID {
+		t.Errorf("IDs %s, %s (a second later), %s (not learning)", f.ID, g.ID, a.ID)
 	}
 	if a.ID != d.ID || a.ID == e.ID {
 		t.Errorf("IDs %s, %s (known for longer), %s (stale)", a.ID, d.ID, e.ID)

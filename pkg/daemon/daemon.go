@@ -206,6 +206,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A device that has lost its rules while nobody looked gets those that were confirmed
+	// before anything is planned: the plan may be held, and take seconds in any case.
+	if err := controller.Boot(ctx, d.o.Store, &site.Config.Settings, d.o.Kinds, d.o.Now(), d.c.Say); err != nil {
+		d.o.Log.Error("what was last confirmed could not be loaded", "error", err)
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	d.life, d.reads = ctx, ctx

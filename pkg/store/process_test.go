@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"bulkhead/pkg/lab"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	var err error
 	switch do {
 	case "":
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	case "append":
 		err = childAppend(dir, false)
 	case "prune":

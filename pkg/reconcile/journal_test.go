@@ -2,6 +2,7 @@ package reconcile_test
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -155,6 +156,14 @@ func TestEncodedStates(t *testing.T) {
 		if err != nil || got.Fingerprint() != s.Fingerprint() {
 			t.Fatalf("another state: %v", err)
 		}
+		// As it was written down by earlier versions, with the elements in the table.
+		first, err := json.Marshal(map[string]any{"format": "nftables 1", "site": "t", "table": s.(*nftables.State).Table()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if old, err := k.Decode(first); err != nil || old.Fingerprint() != s.Fingerprint() {
+			t.Errorf("a state of an earlier version is another one: %v", err)
+		}
 		again, err := k.Encode(got)
 		if err != nil || !slices.Equal(again, text) {
 			t.Errorf("written down twice, it differs: %v", err)
@@ -167,7 +176,7 @@ func TestEncodedStates(t *testing.T) {
 	if _, err := k.Encode(&odd); err == nil {
 		t.Error("a name that is not UTF-8 was written down as another one")
 	}
-	for _, text := range []string{"", "{}", `{"format": "nftables 2"}`, "[]"} {
+	for _, text := range []string{"", "{}", `{"format": "nftables 3"}`, `{"format": "nftables 2", "table": {"Sets": [{"Name": "a"}]}}`, "[]"} {
 		if _, err := k.Decode([]byte(text)); err == nil {
 			t.Errorf("%q is a state", text)
 		}

@@ -2,9 +2,6 @@ package inventory
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -122,24 +119,6 @@ func (inv *Inventory) Lookup(id string) *Asset {
 		return nil
 	}
 	return &inv.Assets[i]
-}
-
-// Hash identifies what the inventory says of assets, evidence and conflicts.
-// When facts were seen does not count: a second look at an unchanged network
-// gives the same hash.
-func (inv *Inventory) Hash() string {
-	bare := Inventory{Conflicts: inv.Conflicts}
-	for _, a := range inv.Assets {
-		bare.Assets = append(bare.Assets, timeless(a))
-	}
-	for _, e := range inv.Evidence {
-		e.Entry = timeless(e.Entry)
-		bare.Evidence = append(bare.Evidence, e)
-	}
-	// Only strings, numbers and prefixes: Marshal cannot fail on them.
-	text, _ := json.Marshal(bare)
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:])
 }
 
 func timeless(a Asset) Asset {

@@ -69,6 +69,9 @@ func (c *Controller) Apply(ctx context.Context, s *reconcile.Site, r *reconcile.
 	x := c.executor()
 	x.Timeout, x.Check = o.Timeout, both(c.probes(ctx, s), o.Check)
 	done, err := x.RunJournaled(ctx, c.Store, record, r.Jobs, o.Confirm)
+	if cutErr := c.keepCutOff(ctx, s, r.Jobs, err); cutErr != nil {
+		c.say("%s", cutErr)
+	}
 	if done.Apply.ID != "" && !Waits(&done) {
 		done.Store = errors.Join(done.Store, c.noteEnforced(r.Plan, done.Outcomes))
 		if err == nil {
@@ -152,6 +155,15 @@ func (c *Controller) EndTrial(ctx context.Context, s *reconcile.Site, j store.Jo
 		return j.Apply, err
 	}
 	done, err := c.executor().EndTrial(ctx, c.Store, j, on, confirm)
+	if !confirm || err != nil {
+		var jobs []apply.Job
+		for _, d := range devices {
+			jobs = append(jobs, apply.Job{Device: d.Name, Driver: d.Driver, Points: d.Points})
+		}
+		if cutErr := c.stayCutOff(ctx, s, jobs); cutErr != nil {
+			c.say("%s", cutErr)
+		}
+	}
 	what := "confirm"
 	if !confirm {
 		what = "take back"

@@ -97,6 +97,12 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 			return nil, fmt.Errorf("cannot end an apply that was left unfinished: %w; nothing was written to any device", err)
 		}
 	}
+	if others, err := c.CutOffSince(s); err != nil {
+		return nil, err
+	} else if others && len(r.Jobs) > 0 {
+		p.Result, p.Why = Held, "others are in quarantine now than when this was planned: it is planned anew"
+		return p, nil
+	}
 	if o.Plan != "" && r.Plan.ID != o.Plan {
 		return nil, fmt.Errorf("%w: plan %s is not what would be done now, which is plan %s", ErrStale, o.Plan, r.Plan.ID)
 	}

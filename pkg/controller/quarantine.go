@@ -8,7 +8,8 @@ import (
 	"slices"
 	"time"
 
-	"bulkhead/pkg/config"
+	"bulkhead/pkg/apply"
+	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
@@ -61,8 +62,7 @@ func (c *Controller) Quarantine(ctx context.Context, s *reconcile.Site, devices 
 	case left <= 0 || left > MaxQuarantine:
 		return nil, fmt.Errorf("a quarantine lasts at most %s, and ends in the future", MaxQuarantine)
 	}
-	a, err := s.CheckQuarantine(q.Asset, devices)
-	if err != nil {
+	if _, err := s.CheckQuarantine(q.Asset, devices); err != nil {
 		return nil, err
 	}
 	q.Since = c.Now().UTC()
@@ -79,27 +79,87 @@ func (c *Controller) Quarantine(ctx context.Context, s *reconcile.Site, devices 
 		// On a full disk it is cut off all the same: its list found room.
 		err = fmt.Errorf("asset %q is put into quarantine, and the audit log cannot say so: %w", q.Asset, e)
 	}
-	cut := packet.AddrsOf(a.Addresses...)
-	for _, other := range all { // those before stay cut off
-		if x := s.Inventory.Lookup(other.Asset); x != nil && c.Now().Before(other.Until) {
-			cut = cut.Union(packet.AddrsOf(x.Addresses...))
-		}
+	return c.cutOff(ctx, s, devices)
+}
+
+// cutOff has every device that enforces, and can do it without a plan, let nothing
+// pass of the assets that are in quarantine. The names of the others are returned.
+func (c *Controller) cutOff(ctx context.Context, s *reconcile.Site, devices []*reconcile.Device) (waits []string, err error) {
+	cut, err := c.inQuarantine(s)
+	if err != nil {
+		return nil, err
 	}
 	for _, d := range devices {
-		if !slices.ContainsFunc(d.Config, func(p config.Point) bool { return p.Mode == policy.Enforce }) {
+		if !enforcing(d.Points) {
 			continue
 		}
-		i, ok := d.Driver.(driver.Isolator)
-		if !ok || d.Err != nil {
+		if d.Err != nil || !canIsolate(d.Driver) {
 			waits = append(waits, d.Name)
 			continue
 		}
-		if e := i.Isolate(ctx, d.Points, cut); e != nil {
+		if e := d.Driver.(driver.Isolator).Isolate(ctx, d.Points, cut); e != nil {
 			waits = append(waits, d.Name)
 			err = errors.Join(err, fmt.Errorf("device %s: %w", d.Name, e))
 		}
 	}
 	return waits, err
+}
+
+// inQuarantine gives the addresses of those who are.
+func (c *Controller) inQuarantine(s *reconcile.Site) (cut packet.Addrs, err error) {
+	all, err := Quarantines(c.Store)
+	for _, q := range reconcile.ActiveQuarantines(all, c.Now()) {
+		if x := s.Inventory.Lookup(q.Asset); x != nil {
+			cut = cut.Union(packet.AddrsOf(x.Addresses...))
+		}
+	}
+	return cut, err
+}
+
+func enforcing(points []compile.Point) bool {
+	return slices.ContainsFunc(points, func(p compile.Point) bool { return p.Mode == policy.Enforce })
+}
+
+func canIsolate(d driver.Driver) bool { _, ok := d.(driver.Isolator); return ok }
+
+// CutOffSince reports whether others are in quarantine now than when a site was worked
+// out. What was planned by it would let them go: they are written down before they are
+// cut off, so that whoever asks after reading a device knows of all whom it showed.
+func (c *Controller) CutOffSince(s *reconcile.Site) (bool, error) {
+	all, err := Quarantines(c.Store)
+	if err != nil {
+		return false, err
+	}
+	return !slices.Equal(reconcile.ActiveQuarantines(all, c.Now()), s.Quarantined), nil
+}
+
+// stayCutOff cuts those off once more who are in quarantine, after a device was written
+// to: what is put back is what was there before them.
+func (c *Controller) stayCutOff(ctx context.Context, s *reconcile.Site, jobs []apply.Job) error {
+	cut, err := c.inQuarantine(s)
+	if err != nil || cut.IsEmpty() {
+		return err
+	}
+	ctx = context.WithoutCancel(ctx)
+	for i := range jobs {
+		if enforcing(jobs[i].Points) && canIsolate(jobs[i].Driver) {
+			if e := jobs[i].Driver.(driver.Isolator).Isolate(ctx, jobs[i].Points, cut); e != nil {
+				err = errors.Join(err, fmt.Errorf("device %s: who is in quarantine may pass until the next look: %w", jobs[i].Device, e))
+			}
+		}
+	}
+	return err
+}
+
+// keepCutOff is stayCutOff after jobs that ended with failed, where there is need: where
+// something may have been put back, or somebody was cut off meanwhile.
+func (c *Controller) keepCutOff(ctx context.Context, s *reconcile.Site, jobs []apply.Job, failed error) error {
+	if failed == nil {
+		if others, err := c.CutOffSince(s); err != nil || !others {
+			return err
+		}
+	}
+	return c.stayCutOff(ctx, s, jobs)
 }
 
 // Release ends the quarantine of an asset; the next pass lets it have what policy

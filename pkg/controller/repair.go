@@ -27,6 +27,9 @@ func (c *Controller) Repair(ctx context.Context, s *reconcile.Site, d *reconcile
 			return nil, err
 		}
 	}
+	if others, err := c.CutOffSince(s); err != nil || others {
+		return nil, err // a pass knows of them
+	}
 	ch, err := d.Driver.Diff(now, known)
 	if err != nil || ch.Empty() {
 		return nil, err
@@ -49,5 +52,5 @@ func (c *Controller) Repair(ctx context.Context, s *reconcile.Site, d *reconcile
 			}
 		}
 	}
-	return &done, err
+	return &done, errors.Join(err, c.keepCutOff(ctx, s, jobs, err))
 }

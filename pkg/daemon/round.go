@@ -21,7 +21,7 @@ import (
 func (d *Daemon) round(ctx context.Context, w pending) {
 	began := d.o.Now()
 	// An asset that was cut off has changed its device: that is no drift.
-	if w.reload || d.expired(began) || d.cutOff(began) {
+	if w.reload || d.expired(began) || d.cutOff() {
 		d.reload(ctx)
 	}
 	d.lookAtUnfinished()
@@ -57,9 +57,9 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 
 // cutOff reports whether others are in quarantine now than when the site was worked
 // out. Where that cannot be told they may be.
-func (d *Daemon) cutOff(now time.Time) bool {
-	all, err := controller.Quarantines(d.o.Store)
-	return err != nil || !slices.Equal(reconcile.ActiveQuarantines(all, now), d.site.Quarantined)
+func (d *Daemon) cutOff() bool {
+	others, err := d.c.CutOffSince(d.site)
+	return err != nil || others
 }
 
 // reload takes the site as it is now. A bad one leaves the last good one in force.

@@ -47,22 +47,7 @@ func (s *street) beside(script string) *neighbour {
 	}
 	cmd := s.command([]string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-euc", fmt.Sprintf(machine, besideRoot), "sh", script)
-	log, err := os.Create(filepath.Join(s.dir, "neighbour.log"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := s.net.Gateway.Start(cmd); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		if b, err := os.ReadFile(filepath.Join(s.dir, "neighbour.log")); err == nil && s.t.Failed() {
-			s.t.Logf("the neighbour said:\n%s", b)
-		}
-	})
+	s.background(cmd, "neighbour.log")
 	n := &neighbour{s: s}
 	s.until("the neighbour's machine is there", func() bool {
 		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))

@@ -127,7 +127,14 @@ func (s *street) must(args ...string) string {
 func (s *street) serve(args ...string) *exec.Cmd {
 	s.t.Helper()
 	cmd := s.command(nil, append([]string{"bulkhead", "serve"}, args...)...)
-	log, err := os.Create(filepath.Join(s.dir, "log"))
+	s.background(cmd, "log")
+	return cmd
+}
+
+// background starts a command that ends with the test. What it says is in a file.
+func (s *street) background(cmd *exec.Cmd, file string) {
+	s.t.Helper()
+	log, err := os.Create(filepath.Join(s.dir, file))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -139,11 +146,10 @@ func (s *street) serve(args ...string) *exec.Cmd {
 	s.t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if b, err := os.ReadFile(filepath.Join(s.dir, "log")); err == nil && s.t.Failed() {
-			s.t.Logf("the daemon said:\n%s", b)
+		if b, err := os.ReadFile(filepath.Join(s.dir, file)); err == nil && s.t.Failed() {
+			s.t.Logf("%s:\n%s", file, b)
 		}
 	})
-	return cmd
 }
 
 // status asks the daemon how it is; nil if it does not answer.

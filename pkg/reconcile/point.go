@@ -36,14 +36,14 @@ type part struct {
 // same order, however long each takes.
 func (s *Site) planAll(ctx context.Context, devices []*Device, opt Options) ([]part, error) {
 	out, errs := make([]part, len(devices)), make([]error, len(devices))
-	EachDevice(devices, func(i int) { out[i], errs[i] = s.planDevice(ctx, devices[i], opt) })
+	eachDevice(devices, func(i int) { out[i], errs[i] = s.planDevice(ctx, devices[i], opt) })
 	return out, errors.Join(errs...)
 }
 
-// EachDevice calls f for every device, for several at once. Devices that are this host
+// eachDevice calls f for every device, for several at once. Devices that are this host
 // itself are done by the caller's own goroutine: their drivers go by the network
 // namespace of the thread, and another goroutine's thread may be in another.
-func EachDevice(devices []*Device, f func(i int)) {
+func eachDevice(devices []*Device, f func(i int)) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		slots := make(chan struct{}, readsAtOnce)

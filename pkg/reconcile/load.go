@@ -181,8 +181,6 @@ func (s *Site) expired(now time.Time) bool {
 
 // Build works a loaded site out.
 func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []driver.Kind, diags *diag.List, q ...Quarantine) (*Site, error) {
-	whole := *cfg // what quarantine adds is not the directory's
-	cfg = &whole
 	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds, Quarantined: ActiveQuarantines(q, now)}
 	if len(reports) > 1 { // the first is the site directory's own
 		s.Reports = reports[1:]

@@ -79,7 +79,8 @@ func (c *Controller) Quarantine(ctx context.Context, s *reconcile.Site, devices 
 		// On a full disk it is cut off all the same: its list found room.
 		err = fmt.Errorf("asset %q is put into quarantine, and the audit log cannot say so: %w", q.Asset, e)
 	}
-	return c.cutOff(ctx, s, devices)
+	waits, cutErr := c.cutOff(ctx, s, devices)
+	return waits, errors.Join(err, cutErr)
 }
 
 // cutOff has every device that enforces, and can do it without a plan, let nothing

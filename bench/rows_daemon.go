@@ -95,7 +95,7 @@ func serve(ctx context.Context, dir string, e *estate.Estate, kinds []driver.Kin
 func (x *running) settled() error {
 	for {
 		v := x.d.View()
-		if v.Pass != nil && v.Pass.Result == controller.InSync && len(v.Trouble) == 0 {
+		if v.Pass != nil && v.Pass.Result == controller.InSync && len(v.Trouble) == 0 && len(v.Site.Quarantined) == 0 {
 			return nil
 		}
 		if v.Pass != nil && v.Pass.Result != controller.InSync && v.Pass.Result != controller.Applied || v.Problem != "" {

@@ -59,7 +59,10 @@ const (
 type Pass struct {
 	Result Result
 	// Why says in a sentence what held or stopped it.
-	Why  string
+	Why string
+	// Anew is set where nothing is wrong but that the site moved on while it was planned
+	// for: the plan was dropped, and there is to be another one at once.
+	Anew bool
 	Plan *plan.Plan
 	// Apply is what was done; nil for nothing.
 	Apply *apply.Journaled
@@ -100,7 +103,7 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	if others, err := c.CutOffSince(s); err != nil {
 		return nil, err
 	} else if others && len(r.Jobs) > 0 {
-		p.Result, p.Why = Held, "others are in quarantine now than when this was planned: it is planned anew"
+		p.Result, p.Why, p.Anew = Held, "others are in quarantine now than when this was planned: it is planned anew", true
 		return p, nil
 	}
 	if o.Plan != "" && r.Plan.ID != o.Plan {

@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"bulkhead/drivers"
 	"bulkhead/pkg/controller"
+	"bulkhead/pkg/daemon"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
 )
@@ -78,7 +80,7 @@ func TestWhoIsCutOffMeanwhileStaysCutOff(t *testing.T) {
 	}
 
 	p, err := c.Pass(ctx, s, devices, controller.PassOptions{})
-	if err != nil || p.Result != controller.Held || !strings.Contains(p.Why, "quarantine") {
+	if err != nil || p.Result != controller.Held || !p.Anew || !strings.Contains(p.Why, "quarantine") {
 		t.Errorf("a plan of who knows of no quarantine: %+v %v", p.Why, err)
 	}
 	if !cutOff() {
@@ -87,5 +89,58 @@ func TestWhoIsCutOffMeanwhileStaysCutOff(t *testing.T) {
 	s, devices = load(1)
 	if p, err := c.Pass(ctx, s, devices, controller.PassOptions{}); err != nil || p.Result != controller.Applied || !cutOff() {
 		t.Errorf("%+v %v, cut off: %v", p, err, cutOff())
+	}
+}
+
+// Somebody is cut off between the moment that a daemon reads the site and the one that
+// it carries its plan out. That is no trouble, and nothing has to wait for another try:
+// the daemon plans anew at once.
+func TestWhoIsCutOffMeanwhileKeepsNobodyWaiting(t *testing.T) {
+	ns := fmt.Sprintf("bh-cut3-%d", os.Getpid())
+	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
+		t.Fatalf("cannot make a network namespace (this test needs root): %v: %s", err, out)
+	}
+	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	dir := t.TempDir()
+	write(t, dir, "bulkhead.yaml", fmt.Sprintf(soakSite, ns))
+	write(t, dir, "policy.yaml", simPolicy(0))
+	st := openStore(t, t.TempDir())
+	c := &controller.Controller{Store: st, Now: time.Now, Who: "eva"}
+	var meanwhile atomic.Bool
+	d := daemon.New(daemon.Options{Dir: dir, Kinds: drivers.Kinds(), Store: st, Interval: time.Hour,
+		Load: func(ctx context.Context, now time.Time) (*reconcile.Site, error) {
+			s, diags, err := reconcile.LoadWith(ctx, dir, now, drivers.Kinds(), reconcile.LoadOptions{
+				Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(st) }}})
+			if err != nil || s == nil {
+				return nil, errors.Join(err, errors.New(fmt.Sprint(diags.All())))
+			}
+			if meanwhile.CompareAndSwap(true, false) {
+				q := reconcile.Quarantine{Asset: "web", Until: now.Add(time.Hour), Who: "eva", Reason: "scans"}
+				if _, err := c.Quarantine(ctx, s, nil, q); err != nil {
+					t.Error(err)
+				}
+			}
+			return s, nil
+		}}, "test", "here")
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := d.Look(ctx); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "policy.yaml", simPolicy(1))
+	meanwhile.Store(true)
+	if err := d.Look(ctx); err != nil {
+		t.Fatal(err)
+	}
+	v := d.View()
+	if len(v.Trouble) > 0 || v.Pass.Result != controller.Applied || len(v.Site.Quarantined) != 1 {
+		t.Errorf("after one look: %s %q, trouble %v, %d in quarantine", v.Pass.Result, v.Pass.Why, v.Trouble, len(v.Site.Quarantined))
 	}
 }

@@ -50,6 +50,7 @@ const (
 	driftGap    = 200 * time.Millisecond // between two looks at a device that does not hold still
 	firstRetry  = time.Second
 	lastRetry   = 5 * time.Minute
+	looksAnew   = 10 // rounds for one Look, where the site moves on during each
 )
 
 // Daemon is one site's.
@@ -302,7 +303,11 @@ func (d *Daemon) ask(w why) {
 // what follows from it is done.
 func (d *Daemon) Look(ctx context.Context) error {
 	return d.Do(ctx, func(ctx context.Context) error {
-		d.round(ctx, pending{all: true, reload: true, why: "somebody wants to know"})
+		for range looksAnew {
+			if !d.round(ctx, pending{all: true, reload: true, why: "somebody wants to know"}) {
+				break
+			}
+		}
 		return nil
 	})
 }

@@ -17,8 +17,10 @@ import (
 )
 
 // round does what is wanted: it takes the site as it is now, looks which devices may
-// differ from it, and has those planned and changed.
-func (d *Daemon) round(ctx context.Context, w pending) {
+// differ from it, and has those planned and changed. It returns true where the site
+// moved on meanwhile, so that another round is due at once: that is nobody's trouble, and
+// no device waits for it.
+func (d *Daemon) round(ctx context.Context, w pending) (anew bool) {
 	began := d.o.Now()
 	// An asset that was cut off has changed its device: that is no drift.
 	if w.reload || d.expired(began) || d.cutOff() {
@@ -38,7 +40,7 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	if len(due) == 0 {
 		d.metrics.quiet(len(d.View().Trouble) == 0)
 		d.planExpiry()
-		return
+		return false
 	}
 	var only []string
 	for _, x := range due {
@@ -51,8 +53,13 @@ func (d *Daemon) round(ctx context.Context, w pending) {
 	}
 	d.o.Log.Debug("a pass begins", "why", w.why, "devices", len(due))
 	p, err := d.c.Pass(ctx, d.site, d.devices, controller.PassOptions{Only: only})
+	if err == nil && p.Anew {
+		d.next.add(why{what: p.Why, reload: true}, d.o.Now())
+		return true
+	}
 	d.done(due, seen, p, err, began)
 	d.planExpiry()
+	return false
 }
 
 // cutOff reports whether others are in quarantine now than when the site was worked

@@ -161,6 +161,15 @@ func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconci
 	if err := brakesAccepted(r.Plan, o.accept); err != nil {
 		return nil, err
 	}
+	if o.rollsTo == "" {
+		why, err := c.NeedsApproval(s, r.Plan)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			return nil, withCode(exitRefused, fmt.Errorf("%s: a second person applies it with `bulkhead approve %s`", why, r.Plan.ID))
+		}
+	}
 	if !o.yes {
 		if err := a.ask(ctx, fmt.Sprintf("Apply plan %s?", r.Plan.ID)); err != nil {
 			return nil, err

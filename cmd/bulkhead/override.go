@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -158,25 +159,70 @@ func (a *app) sayDone(out *daemon.DoneAnswer, daemon bool) {
 }
 
 func (a *app) approveCmd() *cobra.Command {
-	return &cobra.Command{
+	var o applyOptions
+	cmd := &cobra.Command{
 		Use:   "approve PLAN",
-		Short: "approve the plan that waits in the daemon, and have it applied",
-		Args:  cobra.ExactArgs(1),
+		Short: "approve the plan that waits, and have it applied",
+		Long: `With "approval: required" in the settings a plan is applied when a second person approves
+it by its ID, which "bulkhead plan" and the daemon show. That plan is applied and no other:
+one that is stale is refused.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(); err != nil {
+				return err
+			}
 			d, err := a.daemon()
 			if err != nil {
 				return err
 			}
 			if d == nil {
-				return fmt.Errorf("no daemon runs: `bulkhead reconcile --approved %s` applies that plan", args[0])
+				return a.approveAlone(cmd.Context(), args[0], o)
 			}
 			var p daemon.PassAnswer
-			if err := d.call(cmd.Context(), "POST", pathOf("plans", args[0], "approve"), nil, &p); err != nil {
+			if err := d.call(cmd.Context(), "POST", pathOf("plans", args[0], "approve"), daemon.ApproveCall{Accept: o.accept, Reason: o.reason}, &p); err != nil {
 				return err
 			}
 			return a.sayPass(&p)
 		},
 	}
+	f := cmd.Flags()
+	f.StringSliceVar(&o.accept, "accept", nil, "accept a brake by its name")
+	f.StringVar(&o.reason, "reason", "", "why; wanted with --accept")
+	return cmd
+}
+
+// approveAlone applies a plan that somebody has seen where no daemon runs.
+func (a *app) approveAlone(ctx context.Context, id string, o applyOptions) error {
+	s, err := a.load(ctx, o.accept)
+	if err != nil {
+		return err
+	}
+	st, err := a.openState(s, "approve")
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		return err
+	}
+	c := a.controller(st)
+	reason := "approved by " + c.Who
+	if o.reason != "" {
+		reason += ": " + o.reason
+	}
+	p, err := c.Pass(ctx, s, devices, controller.PassOptions{Plan: id, Approved: true, Accept: o.accept, Reason: reason})
+	if errors.Is(err, controller.ErrStale) {
+		return withCode(exitRefused, err)
+	}
+	if p == nil {
+		return err
+	}
+	said := daemon.PassAnswer{Result: p.Result, Why: p.Why}
+	if p.Apply != nil {
+		said.Apply = p.Apply.Apply.ID
+	}
+	return errors.Join(err, a.sayPass(&said))
 }
 
 // sayPass prints what a pass of the daemon came to.

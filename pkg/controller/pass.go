@@ -149,8 +149,8 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		p.Result, p.Why = Held, strings.Join(open, "; ")
 		return p, nil
 	}
-	if s.Config.Settings.Approval == config.ApprovalRequired && !o.Approved && o.rollsTo == "" && !(unmoved && len(p.Drift) > 0) {
-		p.Result, p.Why = Held, fmt.Sprintf("plan %s waits for approval", r.Plan.ID)
+	if !o.Approved && o.rollsTo == "" && needsApproval(s, p, unmoved) {
+		p.Result, p.Why = Held, waitsForApproval(r.Plan)
 		return p, nil
 	}
 	if err := c.Remember(s, o.Reason); err != nil {
@@ -243,6 +243,23 @@ func (c *Controller) drift(p *Pass) (unmoved bool, err error) {
 	}
 	return last.PolicyHash == p.Plan.PolicyHash && last.InventoryHash == p.Plan.InventoryHash, nil
 }
+
+// NeedsApproval says why a plan must not be applied before a second person has seen it;
+// "" if it may. What puts back what was confirmed has been seen.
+func (c *Controller) NeedsApproval(s *reconcile.Site, what *plan.Plan) (why string, err error) {
+	p := &Pass{Plan: what}
+	unmoved, err := c.drift(p)
+	if err != nil || !needsApproval(s, p, unmoved) {
+		return "", err
+	}
+	return waitsForApproval(what), nil
+}
+
+func needsApproval(s *reconcile.Site, p *Pass, unmoved bool) bool {
+	return s.Config.Settings.Approval == config.ApprovalRequired && !(unmoved && len(p.Drift) > 0)
+}
+
+func waitsForApproval(p *plan.Plan) string { return fmt.Sprintf("plan %s waits for approval", p.ID) }
 
 // confirmed reads what a point was last confirmed to hold. The state itself may be
 // large, and is left out.

@@ -122,6 +122,12 @@ type (
 		Confirm *bool  `json:"confirm,omitempty"`
 		Timeout string `json:"timeout,omitempty"` // how long it is on trial, as "90s"; "0" for good at once; "" is what the site says
 	}
+	// ApproveCall has the plan applied that somebody else made. Accepting needs the
+	// permission to apply, too.
+	ApproveCall struct {
+		Accept []string `json:"accept,omitempty"` // brakes
+		Reason string   `json:"reason,omitempty"` // wanted with accept
+	}
 	// TrialCall ends a trial.
 	TrialCall struct {
 		Apply string `json:"apply,omitempty"` // the apply that is meant; "" is the one on trial
@@ -179,7 +185,7 @@ func routes() []route {
 		{"GET", "/metrics", PermView, "for Prometheus", nil, nil, nil},
 		{"GET", "/v1/openapi.json", PermView, "this description", nil, map[string]any{}, (*API).openAPI},
 		{"POST", "/v1/plan", PermPlan, "make a plan now, and change nothing", PlanCall{}, PassAnswer{}, (*API).planNow},
-		{"POST", "/v1/plans/{id}/approve", PermApprove, "approve the plan that waits", nil, PassAnswer{}, (*API).approve},
+		{"POST", "/v1/plans/{id}/approve", PermApprove, "approve the plan that waits, and have it applied", ApproveCall{}, PassAnswer{}, (*API).approve},
 		{"POST", "/v1/apply", PermApply, "make a pass now", ApplyCall{}, PassAnswer{}, (*API).apply},
 		{"POST", "/v1/confirm", PermApply, "make permanent what is on trial", TrialCall{}, TrialAnswer{}, (*API).confirm},
 		{"POST", "/v1/take-back", PermApply, "put back what was before the change that is on trial", TrialCall{}, TrialAnswer{}, (*API).takeBack},
@@ -249,6 +255,8 @@ func (a *API) call(rt *route, r *request) (any, error) {
 			r.body = &PruneCall{}
 		case ApplyCall:
 			r.body = &ApplyCall{}
+		case ApproveCall:
+			r.body = &ApproveCall{}
 		case RollbackCall:
 			r.body = &RollbackCall{}
 		case OverrideCall:
@@ -269,7 +277,7 @@ func (a *API) call(rt *route, r *request) (any, error) {
 // optional reports whether a body may be left out: where nothing in it has to be said.
 func optional(in any) bool {
 	switch in.(type) {
-	case PlanCall, TrialCall, PruneCall:
+	case PlanCall, ApproveCall, TrialCall, PruneCall:
 		return true
 	}
 	return false

@@ -337,3 +337,26 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// Who may only approve accepts no brake by it, and who accepts one says why.
+func TestApprovingWithABrake(t *testing.T) {
+	who := &caller{[]daemon.Permission{daemon.PermView, daemon.PermApprove}}
+	h, _ := running(t, who)
+	for _, x := range []struct {
+		body string
+		more daemon.Permission
+		code int
+	}{
+		{`{"accept": ["removed-points"], "reason": "meant"}`, "", 403},
+		{`{"accept": ["removed-points"]}`, daemon.PermApply, 400},
+		{`{"accept": ["removed-points"], "reason": "meant"}`, "", 409}, // no such plan
+		{``, "", 409},
+	} {
+		if x.more != "" {
+			who.may = append(who.may, x.more)
+		}
+		if w := call(h, "POST", "/v1/plans/0123/approve", x.body); w.Code != x.code {
+			t.Errorf("%s: %d %s", x.body, w.Code, w.Body)
+		}
+	}
+}

@@ -152,8 +152,22 @@ func (a *API) apply(r *request) (any, error) {
 }
 
 func (a *API) approve(r *request) (any, error) {
+	c := r.body.(*ApproveCall)
+	reason := "approved by " + r.who.Name
+	if len(c.Accept) > 0 {
+		if !slices.Contains(r.who.Permissions, PermApply) {
+			return nil, refuse(http.StatusForbidden, "%s may approve, and has not the permission %q that accepting a brake needs", r.who.Name, PermApply)
+		}
+		why, err := reasonOf(c.Reason)
+		if err != nil {
+			return nil, err
+		}
+		reason += ": " + why
+	} else if c.Reason != "" {
+		reason += ": " + c.Reason
+	}
 	// That plan and nothing else: one that has moved is refused.
-	return a.passNow(r, controller.PassOptions{Plan: r.PathValue("id"), Approved: true, Reason: "approved by " + r.who.Name})
+	return a.passNow(r, controller.PassOptions{Plan: r.PathValue("id"), Approved: true, Accept: c.Accept, Reason: reason})
 }
 
 func (a *API) rollback(r *request) (any, error) {

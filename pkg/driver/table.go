@@ -124,9 +124,9 @@ func (r *Relation) Flat() Relation {
 	if r.Rest == nil {
 		return *r
 	}
-	sets := [2][]packet.Addrs{slices.Clone(r.Src), slices.Clone(r.Dst)}
+	cells := [2][]packet.Addrs{r.Src, r.Dst}
 	seen := map[*Table]bool{}
-	parts := map[*Parts]bool{}
+	parts := [2]map[*Parts]bool{{}, {}}
 	var walk func(cases []Case)
 	walk = func(cases []Case) {
 		for _, c := range cases {
@@ -135,11 +135,11 @@ func (r *Relation) Flat() Relation {
 			}
 			seen[c.Next] = true
 			for side, p := range []*Parts{c.Next.Src, c.Next.Dst} {
-				if !parts[p] {
-					sets[side] = append(sets[side], p.Addrs...)
+				if !parts[side][p] {
+					parts[side][p] = true
+					cells[side] = refined(cells[side], p.Addrs)
 				}
 			}
-			parts[c.Next.Src], parts[c.Next.Dst] = true, true
 			for _, o := range c.Next.Outcomes {
 				walk(o)
 			}
@@ -151,7 +151,7 @@ func (r *Relation) Flat() Relation {
 		}
 	}
 	out := *r
-	out.Src, out.Dst, out.Rest = packet.PartitionAddrs(sets[0]), packet.PartitionAddrs(sets[1]), nil
+	out.Src, out.Dst, out.Rest = cells[0], cells[1], nil
 	src, dst := r.whole(out.Src, r.Src), r.whole(out.Dst, r.Dst)
 	out.Permit = func(i, j int) packet.Services {
 		a, b := out.Src[i].First(), out.Dst[j].First()
@@ -159,6 +159,24 @@ func (r *Relation) Flat() Relation {
 			return nil
 		}
 		return r.Permit(src[i], dst[j]).Union(Permits(r.Rest(src[i], dst[j]), a, b))
+	}
+	return out
+}
+
+// refined cuts the cells of a partition by those of another one, which need not cover
+// everything.
+func refined(cells, by []packet.Addrs) []packet.Addrs {
+	var covered packet.Builder
+	for _, a := range by {
+		covered.AddSet(a)
+	}
+	if rest := packet.AllAddrs().Subtract(covered.Addrs()); !rest.IsEmpty() {
+		by = append(slices.Clip(by), rest)
+	}
+	joints := packet.Join(cells, by)
+	out := make([]packet.Addrs, len(joints))
+	for i := range joints {
+		out[i] = joints[i].Addrs
 	}
 	return out
 }

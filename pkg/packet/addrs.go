@@ -168,6 +168,16 @@ func (a Addrs) count4() int {
 	return lo
 }
 
+// OfFamily gives the addresses of one family: IPv4, or IPv6. It costs nothing: the set
+// that it gives shares what this one holds.
+func (a Addrs) OfFamily(four bool) Addrs {
+	n := a.count4()
+	if four {
+		return Addrs{a.runs[:n:n]}
+	}
+	return Addrs{a.runs[n:]}
+}
+
 // First returns the lowest address. It is invalid for the empty set.
 func (a Addrs) First() netip.Addr {
 	if len(a.runs) == 0 {

@@ -226,3 +226,14 @@ func TestBits(t *testing.T) {
 		t.Errorf("members %v", got)
 	}
 }
+
+func TestOfFamily(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := drawAddrs(t, "a")
+		four, six := a.OfFamily(true), a.OfFamily(false)
+		all4 := packet.AddrsOf(netip.MustParsePrefix("0.0.0.0/0"))
+		if !four.Equal(a.Intersect(all4)) || !six.Equal(a.Subtract(all4)) {
+			t.Fatalf("%s: %s and %s", a, four, six)
+		}
+	})
+}

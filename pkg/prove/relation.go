@@ -199,12 +199,19 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 		p.gap(rel, first.Error())
 		return nil
 	}
+	// Where tables differ there is mostly a packet that shows it, and then nothing else has
+	// to be looked at.
+	var m *mismatch
+	if errors.As(first, &m) && !m.src.IsEmpty() && !m.dst.IsEmpty() {
+		if c := p.around(e, rel, m.src, m.dst, glimpses); c != nil {
+			return c
+		}
+	}
 	c, err := p.pairwise(e, rel, s, d, cases, open, pairs)
 	if err == nil {
 		return c
 	}
-	var m *mismatch
-	if errors.As(first, &m) {
+	if m != nil {
 		src, dst := m.src, m.dst
 		if src.IsEmpty() || dst.IsEmpty() {
 			src, dst = s.Addrs, d.Addrs
@@ -219,17 +226,24 @@ func (p *prover) judge(e *Expected, rel *driver.Relation, s, d packet.Joint, cas
 // either is of many addresses, between an address of each class. Where it finds
 // none, the relation is not proved all the same.
 func (p *prover) search(e *Expected, rel *driver.Relation, srcs, dsts packet.Addrs, why string) *Counterexample {
+	if c := p.around(e, rel, srcs, dsts, maxSearch); c != nil {
+		return c
+	}
+	p.gap(rel, why)
+	return nil
+}
+
+// around looks for a packet between the two sets, and between an address of either and
+// one of each class; at most so many classes are looked at, spread over all of them.
+func (p *prover) around(e *Expected, rel *driver.Relation, srcs, dsts packet.Addrs, most int) *Counterexample {
 	if c := p.try(e, rel, srcs, dsts); c != nil {
 		return c
 	}
 	four := srcs.First().Is4()
-	for tries, i := 0, 0; i < len(p.m.Classes) && tries < maxSearch; i++ {
+	step := max(1, (len(p.m.Classes)+most-1)/most)
+	for i := 0; i < len(p.m.Classes); i += step {
+		a := p.m.Classes[i].Addrs.OfFamily(four)
 		for _, far := range []packet.Addrs{srcs, dsts} {
-			a := p.m.Classes[i].Addrs.Intersect(family(four))
-			if a.IsEmpty() || far.IsEmpty() {
-				continue
-			}
-			tries++
 			if c := p.try(e, rel, far, a); c != nil {
 				return c
 			}
@@ -238,19 +252,16 @@ func (p *prover) search(e *Expected, rel *driver.Relation, srcs, dsts packet.Add
 			}
 		}
 	}
-	p.gap(rel, why)
 	return nil
 }
 
-// maxSearch bounds the classes that a search for a packet looks at.
-const maxSearch = 4096
-
-func family(four bool) packet.Addrs {
-	if four {
-		return v4()
-	}
-	return packet.AllAddrs().Subtract(v4())
-}
+const (
+	// maxSearch bounds the classes that a search for a packet looks at, where nothing but
+	// a packet would say what is wrong.
+	maxSearch = 4096
+	// glimpses is the same where all pairs can still be looked at, which takes longer.
+	glimpses = 256
+)
 
 // try compares one packet between two sets.
 func (p *prover) try(e *Expected, rel *driver.Relation, srcs, dsts packet.Addrs) *Counterexample {

@@ -219,9 +219,8 @@ func (s *survey) joints(dst bool) []packet.Joint {
 		return s.w.join(p)
 	}
 	var out []packet.Joint
-	all := family(s.four)
 	for c := range s.w.s.m.Classes {
-		if in := s.w.s.m.Classes[c].Addrs.Intersect(all); !in.IsEmpty() {
+		if in := s.w.s.m.Classes[c].Addrs.OfFamily(s.four); !in.IsEmpty() {
 			out = append(out, packet.Joint{A: c, Addrs: in})
 		}
 	}

@@ -296,7 +296,7 @@ func (w *walker) identity(st *stage, col bool) *numbering {
 			n.of, n.rep, n.by = append(n.of, -1), append(n.rep, packet.Addrs{}), append(n.by, nil)
 		}
 		if n.of[num] < 0 {
-			n.of[num], n.rep[num], n.by[num] = num, addrs.Intersect(family(w.four)), []int32{num}
+			n.of[num], n.rep[num], n.by[num] = num, addrs.OfFamily(w.four), []int32{num}
 		}
 	}
 	return n

@@ -243,5 +243,36 @@ func (x *trial) readNew(bases map[string]*ruleset.Chain) (*ruleset.Table, error)
 	if len(out.Chains)+len(out.Sets) == 0 {
 		return nil, nil
 	}
+	// The order is the one that it will have when it is confirmed: what was worked out of
+	// it before (decode.Cache) is found again then, and is now.
+	chains, sets = nil, nil
+	for i := range t.Chains {
+		chains = append(chains, t.Chains[i].Name)
+	}
+	for i := range t.Sets {
+		sets = append(sets, t.Sets[i].Name)
+	}
+	chainAt, setAt := places(chains), places(sets)
+	slices.SortStableFunc(out.Chains, func(a, b ruleset.Chain) int { return chainAt[a.Name] - chainAt[b.Name] })
+	slices.SortStableFunc(out.Sets, func(a, b ruleset.Set) int { return setAt[a.Name] - setAt[b.Name] })
 	return out, nil
+}
+
+// places tells where what has a name comes: where the old state has that, else behind
+// all of it, in order.
+func places(names []string) map[string]int {
+	at := map[string]int{}
+	for i, n := range names {
+		if !ofTrial(n) {
+			at[n] = i
+		}
+	}
+	for i, n := range names {
+		if n, own := strings.CutPrefix(n, render.TrialPrefix); own {
+			if _, old := at[n]; !old {
+				at[n] = len(names) + i
+			}
+		}
+	}
+	return at
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -273,6 +274,13 @@ func TestTrialIsBothStates(t *testing.T) {
 				if err := d.Confirm(ctx, ch.To); err != nil {
 					rt.Fatal(err)
 				}
+				s, err := d.Read(ctx)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				if a, b := namesOf(raw), namesOf(s); !slices.Equal(a, b) {
+					rt.Fatalf("on trial the order is\n%s\nand then\n%s: all is worked out twice", a, b)
+				}
 				old = new
 			} else if err := d.Undo(ctx); err != nil {
 				rt.Fatal(err)
@@ -295,4 +303,16 @@ func pointsOf(which string, mode policy.Mode) []compile.Point {
 		return []compile.Point{h}
 	}
 	return []compile.Point{gw, h}
+}
+
+// namesOf lists what our table holds, in its order.
+func namesOf(s driver.State) (out []string) {
+	t := s.(*nftables.State).Table()
+	for i := range t.Chains {
+		out = append(out, t.Chains[i].Name)
+	}
+	for i := range t.Sets {
+		out = append(out, t.Sets[i].Name)
+	}
+	return out
 }

@@ -26,13 +26,14 @@ type size struct {
 	cells     int
 	quiet     time.Duration
 	responses int
+	takes     int // changes of the site directory that the daemon takes over
 }
 
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}, 500, 400, 20, 4000, 1000, 30 * time.Second, 3}
+		}, 500, 400, 20, 4000, 1000, 30 * time.Second, 3, 2}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{
@@ -45,7 +46,7 @@ func sizeOf(small bool) size {
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
 		moves:   15,
 		proofs:  3, policies: 2,
-		day: 240, cells: 20, quiet: time.Second, responses: 2,
+		day: 240, cells: 20, quiet: time.Second, responses: 2, takes: 1,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -47,6 +48,10 @@ func daemonRows(s size) []harness.Row {
 			{Text: "100 ms for a quarantine", Of: harness.Ref{Variant: whole, Figure: "quarantine" + harness.Median}, AtMost: 0.1},
 			{Text: "1 s for drift, median", Of: harness.Ref{Variant: whole, Figure: "drift repaired" + harness.Median}, AtMost: 1},
 		},
+	}, {
+		Name: "whole-change", Title: "Estate: a daemon takes over one asset that has changed",
+		From:     "A daemon that enforces the estate on this kernel. From the moment that a line of the CSV file is written anew, with another role, to the first transaction on the kernel, with which the change is in force on trial; to its confirmation, by when it was planned, proved, journaled, read back and proved again, and is in the history; and to the word that nothing is left to be done. 0.3 s of it the daemon waits for the editor to be done with the directory.",
+		Variants: []harness.Variant{{Name: whole, Run: func(ctx context.Context, r *harness.Recorder) error { return takesOver(ctx, r, s) }}},
 	}}
 }
 
@@ -219,6 +224,71 @@ func responds(ctx context.Context, r *harness.Recorder, s size) error {
 	}
 	r.Spread("quarantine", harness.Seconds, took)
 	return drifts(ctx, r, x, s)
+}
+
+// takesOver has one asset after the other change its role in the site directory.
+func takesOver(ctx context.Context, r *harness.Recorder, s size) error {
+	e := s.estate(estate.Options{})
+	x, err := serve(ctx, r.Dir, e, drivers.Kinds())
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	kern, err := kernel.Open("")
+	if err != nil {
+		return err
+	}
+	defer kern.Close()
+	file := filepath.Join(r.Dir, "site", "inventory", "estate.csv")
+	for i := range s.takes {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		lines := strings.Split(string(text), "\n")
+		line, role := 1+i*101, ""
+		fields := strings.Split(lines[line], ",")
+		for _, other := range lines[line+1:] { // a role that somebody has
+			if role = other[strings.LastIndex(other, ",")+1:]; role != fields[len(fields)-1] {
+				break
+			}
+		}
+		fields[len(fields)-1] = role
+		lines[line] = strings.Join(fields, ",")
+		before := x.d.View().Pass
+		gen, err := kern.Generation(ctx)
+		if err != nil {
+			return err
+		}
+		var onTrial time.Duration
+		began := time.Now()
+		err = r.Measure(fmt.Sprintf("change %d", i+1), func() error {
+			if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")), 0o600); err != nil {
+				return err
+			}
+			for x.d.View().Pass == before {
+				if now, err := kern.Generation(ctx); err != nil || time.Since(began) > 5*time.Minute {
+					return errors.Join(err, fmt.Errorf("change %d was not taken over", i+1))
+				} else if now != gen && onTrial == 0 {
+					onTrial = time.Since(began)
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+			if err := r.Lap("to the confirmation"); err != nil {
+				return err
+			}
+			if err := x.settled(); err != nil {
+				return err
+			}
+			return r.Lap("until nothing is left")
+		})
+		if err != nil {
+			return err
+		}
+		r.Check(onTrial > 0, "the kernel was written to")
+		r.Value(fmt.Sprintf("change %d: in force on trial after", i+1), harness.Seconds, onTrial.Seconds())
+	}
+	return nil
 }
 
 // someElement gives an element of the largest set that is no set of runs, and how many

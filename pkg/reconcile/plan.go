@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -163,7 +164,7 @@ func (s *Site) comparedLabels() []plan.ComparedLabel {
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		c := plan.ComparedLabel{Label: name, Several: []string{}, Without: []string{}}
-		runs := map[string][]packet.Range{}
+		var held []holding
 		for i := range s.Inventory.Assets {
 			a := &s.Inventory.Assets[i]
 			v, ok := a.Labels[name]
@@ -172,21 +173,50 @@ func (s *Site) comparedLabels() []plan.ComparedLabel {
 				continue
 			}
 			for _, p := range a.Addresses {
-				runs[v] = append(runs[v], packet.PrefixRange(p))
+				held = append(held, holding{packet.PrefixRange(p), v})
 			}
 		}
-		var seen, twice packet.Addrs
-		for _, v := range sortedKeys(runs) {
-			of := packet.AddrRanges(runs[v])
-			twice = twice.Union(seen.Intersect(of))
-			seen = seen.Union(of)
-		}
+		twice := heldAsSeveral(held)
 		for _, r := range twice.Runs() {
 			c.Several = append(c.Several, r.String())
 		}
 		out = append(out, c)
 	}
 	return out
+}
+
+// holding is a prefix of an asset, with the asset's value of a label.
+type holding struct {
+	run   packet.Range
+	value string
+}
+
+// heldAsSeveral gives the addresses that are held with more than one value. Prefixes lie
+// in each other or apart, so that one pass in their order tells what each lies in.
+func heldAsSeveral(held []holding) packet.Addrs {
+	slices.SortStableFunc(held, func(a, b holding) int {
+		return cmp.Or(a.run.From.Compare(b.run.From), b.run.To.Compare(a.run.To))
+	})
+	var twice []packet.Range
+	type around struct {
+		holding
+		several bool
+	}
+	var open []around // each in the one before it
+	for _, h := range held {
+		for len(open) > 0 && open[len(open)-1].run.To.Less(h.run.From) {
+			open = open[:len(open)-1]
+		}
+		x := around{h, false}
+		if n := len(open); n > 0 {
+			x.several = open[n-1].several || open[n-1].value != h.value
+		}
+		if x.several {
+			twice = append(twice, h.run)
+		}
+		open = append(open, x)
+	}
+	return packet.AddrRanges(twice)
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -26,6 +26,8 @@ type Job struct {
 	// Proofs is what was shown of the device's tables before, when the change was
 	// planned; nil for nothing.
 	Proofs *prove.Cache
+	// Residue is what of the change the device cannot express, and the site accepts.
+	Residue []driver.Residue
 	// Encode writes a state of the device down exactly, for a journal; nil where
 	// nothing can.
 	Encode func(driver.State) ([]byte, error)
@@ -107,17 +109,17 @@ func putBack(ctx context.Context, j *Job, trial bool) error {
 	return fmt.Errorf("it still differs in %d objects, the first is %s", len(rest.Ops), rest.Ops[0].Object)
 }
 
-// Verify reads a device and proves it; proofs is what was shown of its tables before.
-func Verify(ctx context.Context, d driver.Driver, m *compile.Matrix, points []compile.Point, proofs *prove.Cache) ([]prove.Result, error) {
-	s, err := d.Read(ctx)
+// Verify reads the device of a job and proves it.
+func Verify(ctx context.Context, j *Job) ([]prove.Result, error) {
+	s, err := j.Driver.Read(ctx)
 	if err != nil {
 		return []prove.Result{}, err
 	}
-	dec, err := d.Decode(s)
+	dec, err := j.Driver.Decode(s)
 	if err != nil {
 		return []prove.Result{}, err
 	}
 	var out []prove.Result
-	m.Exclusive(func() { out = proofs.Device(m, points, dec) })
+	j.Matrix.Exclusive(func() { out = j.Proofs.Device(j.Matrix, j.Points, dec, j.Residue...) })
 	return out, nil
 }

@@ -186,7 +186,7 @@ func (e *Executor) one(ctx context.Context, j *Job) (Outcome, error) {
 	}
 	o.Applied = true
 	e.say("reading %s back and proving it", j.Device)
-	proof, err := Verify(ctx, j.Driver, j.Matrix, j.Points, j.Proofs)
+	proof, err := Verify(ctx, j)
 	o.Proof = proof
 	if err != nil {
 		return o, err

@@ -24,9 +24,9 @@ type Cache struct {
 }
 
 // Device is the package's Device, with what was shown before.
-func (c *Cache) Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Result {
+func (c *Cache) Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded, residue ...driver.Residue) []Result {
 	if c == nil {
-		return Device(m, points, d)
+		return Device(m, points, d, residue...)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -35,7 +35,7 @@ func (c *Cache) Device(m *compile.Matrix, points []compile.Point, d *driver.Deco
 		pr.proved, pr.before = c.pr.proved, c.pr.sides
 	}
 	c.m, c.pr = m, nil // nothing is kept of a proof that was not finished
-	out := deviceBy(pr, m, points, d)
+	out := deviceBy(pr, m, points, d, residue)
 	if pr.forget() {
 		for _, side := range pr.sides {
 			side.cache = newCache()

@@ -10,11 +10,16 @@ import (
 )
 
 // pieces cuts a relation's run of source ports where the points tell source ports
-// apart. A device that lost everything that looks at source ports decodes to one
+// apart, or what the device cannot express does. A device that lost everything that looks at source ports decodes to one
 // run of all of them; compared whole, the flows that must pass from one port only
 // would go unasked for.
-func pieces(rel *driver.Relation, points []*compile.Point) []driver.Relation {
+func pieces(rel *driver.Relation, points []*compile.Point, residue []driver.Residue) []driver.Relation {
 	cuts := []int{0, 1 << 16}
+	for i := range residue {
+		for k := range residue[i].Flows {
+			cuts = append(cuts, int(residue[i].Flows[k].SrcPortLo), int(residue[i].Flows[k].SrcPortHi)+1)
+		}
+	}
 	for _, p := range points {
 		if rel.Situation.Hook != compile.HookForward || !p.DHCPServers.IsEmpty() {
 			cuts = append(cuts, 67, 68, 69, 546, 547, 548)

@@ -59,12 +59,13 @@ type Result struct {
 
 // Device proves that the decoded state of a device enforces exactly what its
 // points must. Where several points judge at one hook, a packet passes only if
-// all of them let it pass.
-func Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Result {
-	return deviceBy(newProver(m), m, points, d)
+// all of them let it pass. Of what the device cannot express, residue is what the
+// operator accepts: the flows that it enumerates may fare as it says, and no others.
+func Device(m *compile.Matrix, points []compile.Point, d *driver.Decoded, residue ...driver.Residue) []Result {
+	return deviceBy(newProver(m), m, points, d, residue)
 }
 
-func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.Decoded) []Result {
+func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.Decoded, residue []driver.Residue) []Result {
 	out := make([]Result, len(points))
 	for i := range points {
 		out[i] = Result{Point: points[i].Name, Proved: true, Wrong: []Counterexample{}, Findings: []driver.Finding{}}
@@ -86,10 +87,14 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 		}
 		pairs := 0
 		var c *Counterexample
-		for _, piece := range pieces(rel, at) {
-			if c = pr.compare(at, &piece, &pairs); c != nil {
-				// Where all source ports fare alike, the packet is told without one.
-				if whole := pr.compare(at, rel, &pairs); whole != nil {
+		for _, piece := range pieces(rel, at, residue) {
+			if c = pr.compare(at, &piece, &pairs, residue); c != nil {
+				// Where all source ports fare alike, the packet is told without one. What is
+				// accepted is accepted of some source ports, and says nothing of all.
+				if len(residue) > 0 {
+					break
+				}
+				if whole := pr.compare(at, rel, &pairs, residue); whole != nil {
 					c = whole
 				}
 				break
@@ -115,6 +120,7 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 	gaps := incomplete(d)
 	for i := range points {
 		out[i].findings(&points[i], d, hooks)
+		out[i].accepted(residue)
 		for _, f := range gaps {
 			out[i].Findings = append(out[i].Findings, f)
 			out[i].Proved = false
@@ -163,8 +169,13 @@ func domain(t driver.Tracking, four bool) packet.Services {
 }
 
 // compare finds the first difference in one situation; nil if there is none.
-func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *int) *Counterexample {
+func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *int, residue []driver.Residue) *Counterexample {
 	m := p.m
+	boxes := boxesOf(residue, points, rel.Situation)
+	if len(boxes) > 0 && rel.Rest != nil { // what is left over is told pair by pair
+		flat := rel.Flat()
+		rel = &flat
+	}
 	var domains [2]packet.Services
 	for i, four := range []bool{true, false} {
 		domains[i] = domain(rel.Situation.Tracking, four)
@@ -176,6 +187,7 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 		return p.tables(points, rel, domains, pairs)
 	}
 	e := NewExpected(m, points, rel.Situation)
+	e.refine(boxes)
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)
 	equal := map[[3]int]bool{} // pairs of interned service sets known to be equal
 	want, got := newInterner(), newInterner()
@@ -194,12 +206,15 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 				family = 1
 			}
 			key := [3]int{want.id(w), got.id(g), family}
-			if same, known := equal[key]; known && same {
+			if same, known := equal[key]; known && same && len(boxes) == 0 {
 				continue
 			}
 			wi, gi := w.Intersect(domains[family]), g.Intersect(domains[family])
-			equal[key] = wi.Equal(gi)
-			if equal[key] {
+			if touched := touching(boxes, s.Addrs.First(), d.Addrs.First()); len(touched) > 0 {
+				if wi = admitted(touched, wi, gi); wi.Equal(gi) {
+					continue
+				}
+			} else if equal[key] = wi.Equal(gi); equal[key] {
 				continue
 			}
 			if c := p.wrong(rel, s.Addrs, d.Addrs, wi, gi); c != nil || len(p.gaps) > 0 {

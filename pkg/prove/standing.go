@@ -42,7 +42,7 @@ type Identity struct {
 // Stand proves a device whole. The Standing is nil unless every point is proved.
 func Stand(m *compile.Matrix, points []compile.Point, d *driver.Decoded) (*Standing, []Result) {
 	pr := newProver(m)
-	out := deviceBy(pr, m, points, d)
+	out := deviceBy(pr, m, points, d, nil)
 	for i := range out {
 		if !out[i].Proved {
 			return nil, out

@@ -106,13 +106,21 @@ func (s *Site) ObserveJob(ctx context.Context, d *Device, point string) (*apply.
 	if err != nil {
 		return nil, err
 	}
-	return &apply.Job{Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Points: points, Now: s.Now, Encode: s.encoder(d.Kind)}, nil
+	var residue []driver.Residue
+	for i := range d.Config {
+		for _, res := range r.Residue {
+			if res.Point == d.Config[i].Name && accepts(&d.Config[i], &res) {
+				residue = append(residue, res)
+			}
+		}
+	}
+	return &apply.Job{Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Points: points, Now: s.Now, Residue: residue, Encode: s.encoder(d.Kind)}, nil
 }
 
 // RepairJob is a change that leads back to what a device held while it was in sync,
 // as it was read then.
 func (s *Site) RepairJob(d *Device, ch *driver.Change, read time.Time) apply.Job {
-	return apply.Job{Now: read, Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Points: d.Points, Proofs: d.proofs, Encode: s.encoder(d.Kind)}
+	return apply.Job{Now: read, Device: d.Name, Driver: d.Driver, Change: ch, Matrix: s.Matrix, Points: d.Points, Proofs: d.proofs, Residue: d.residue, Encode: s.encoder(d.Kind)}
 }
 
 // RemovalJob is a Removal as a job that can be journaled. Nothing is proved by it:

@@ -179,7 +179,7 @@ func TestAnyOrderOfChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		proof, err := apply.Verify(context.Background(), f, s.Matrix, devices[0].Points, nil)
+		proof, err := apply.Verify(context.Background(), &apply.Job{Driver: f, Matrix: s.Matrix, Points: devices[0].Points})
 		if err != nil || !proof[0].Proved {
 			t.Fatalf("%+v %v", proof, err)
 		}

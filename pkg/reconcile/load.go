@@ -229,6 +229,8 @@ type Device struct {
 	here   bool         // it is this host, in the network namespace of the thread
 	host   bool         // what surrounds it was looked at
 	proofs *prove.Cache // what was shown of its tables: the rendered ones are read back later
+	// residue is what of the last plan the device cannot express, and the site accepts.
+	residue []driver.Residue
 }
 
 // Keep takes over what an earlier Device has learnt of the same device: decoding and

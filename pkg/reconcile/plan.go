@@ -274,17 +274,16 @@ func drops(now *driver.Decoded, hooks []string) bool {
 }
 
 // inexact refuses a point that cannot express what policy says, unless the site
-// accepts how.
-func (s *Site) inexact(d *Device, rows []plan.Point) (refused bool) {
+// accepts how. It gives what is accepted: the proof leaves out that and nothing else.
+func (s *Site) inexact(d *Device, rows []plan.Point) (refused bool, residue []driver.Residue) {
 	for i := range rows {
 		for _, res := range rows[i].Residue {
-			c := &d.Config[i]
-			accepted := slices.Contains(c.AcceptInexact, res.Kind) ||
-				c.OnInexact == config.Widen || c.OnInexact == config.Narrow && !res.Wider
-			if !accepted {
-				refused = true
-				rows[i].Error = fmt.Sprintf("the device cannot express this exactly: %s (%s): accept it by `accept_inexact: [%s]`", res.Text, res.Kind, res.Kind)
+			if accepts(&d.Config[i], &res) {
+				residue = append(residue, res)
+				continue
 			}
+			refused = true
+			rows[i].Error = fmt.Sprintf("the device cannot express this exactly: %s (%s): accept it by `accept_inexact: [%s]`", res.Text, res.Kind, res.Kind)
 		}
 	}
 	for i := range rows {
@@ -296,7 +295,13 @@ func (s *Site) inexact(d *Device, rows []plan.Point) (refused bool) {
 			}
 		}
 	}
-	return refused
+	return refused, residue
+}
+
+// accepts reports whether a point's settings accept what its device cannot express.
+func accepts(c *config.Point, res *driver.Residue) bool {
+	return slices.Contains(c.AcceptInexact, res.Kind) ||
+		c.OnInexact == config.Widen || c.OnInexact == config.Narrow && !res.Wider
 }
 
 func budget(d *Device) map[string]int {

@@ -137,7 +137,7 @@ func (s *Site) work(d *Device, have driver.State, rows []plan.Point, opt Options
 	}
 	r.points = append(r.points, rows...)
 	if !change.Empty() && rows[0].Status == plan.Changes {
-		r.jobs = append(r.jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Now: s.Now, Proofs: d.proofs, Encode: s.encoder(d.Kind)})
+		r.jobs = append(r.jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Now: s.Now, Proofs: d.proofs, Residue: d.residue, Encode: s.encoder(d.Kind)})
 	}
 	return nil
 }
@@ -157,14 +157,23 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 	if err != nil {
 		return nil, "", err
 	}
-	before := d.proofs.Device(s.Matrix, d.Points, now)
+	for i := range rows {
+		for _, res := range rendered.Residue {
+			if res.Point == rows[i].Name {
+				rows[i].Residue = append(rows[i].Residue, res)
+			}
+		}
+	}
+	refused, residue := s.inexact(d, rows)
+	d.residue = residue
+	before := d.proofs.Device(s.Matrix, d.Points, now, residue...)
 	after := before
 	if !change.Empty() {
 		then, err := d.Driver.Decode(rendered.State)
 		if err != nil {
 			return nil, "", err
 		}
-		after = d.proofs.Device(s.Matrix, d.Points, then)
+		after = d.proofs.Device(s.Matrix, d.Points, then, residue...)
 	}
 	for i := range rows {
 		rows[i].State = have.Fingerprint()
@@ -173,17 +182,12 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 		rows[i].Before, rows[i].After = &before[i], &after[i]
 		rows[i].First = d.Points[i].Mode == policy.Enforce && !opt.Enforced[rows[i].Name] &&
 			!(slices.Contains(now.Installed, rows[i].Name) && drops(now, d.Points[i].Hooks()))
-		if !change.Empty() {
+		if !change.Empty() && !refused {
 			rows[i].Status = plan.Changes
-		}
-		for _, res := range rendered.Residue {
-			if res.Point == rows[i].Name {
-				rows[i].Residue = append(rows[i].Residue, res)
-			}
 		}
 	}
 	rows[0].Ops = append(rows[0].Ops, change.Ops...)
-	if s.inexact(d, rows) || change.Empty() {
+	if refused || change.Empty() {
 		return nil, "", nil
 	}
 	installedPoints := []compile.Point{}

@@ -96,10 +96,7 @@ func wrong(g *goal, d *driver.Decoded, residue []driver.Residue) string {
 		return ""
 	}
 	text := difference(g, d, residue)
-	if len(residue) > 0 {
-		return text // the proof does not know residues
-	}
-	for _, r := range prove.Device(g.want.View.Matrix, g.want.Points, d) {
+	for _, r := range prove.Device(g.want.View.Matrix, g.want.Points, d, residue...) {
 		if !r.Proved {
 			return notProved(&r)
 		}

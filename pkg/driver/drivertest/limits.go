@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"bulkhead/pkg/driver"
+	"bulkhead/pkg/prove"
 )
 
 // A plan that needs more than a budget or the device has room for is refused as a
@@ -92,6 +94,9 @@ func phantom(t tb, says string, g *goal, d *driver.Decoded, all []driver.Residue
 		less[i].Flows = append(append([]driver.Flows(nil), flows[:k]...), flows[k+1:]...)
 		if difference(g, d, less) == "" {
 			t.Fatalf("%s: the device does what policy says for flows that are listed as residue: %+v", says, flows[k])
+		}
+		if !slices.ContainsFunc(prove.Device(g.want.View.Matrix, g.want.Points, d, less...), func(r prove.Result) bool { return !r.Proved && len(r.Wrong) > 0 }) {
+			t.Fatalf("%s: the proof accepts flows that are no residue: %+v", says, flows[k])
 		}
 	}
 }

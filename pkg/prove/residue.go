@@ -1,0 +1,84 @@
+package prove
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
+)
+
+// box is one set of flows that a device cannot express, and that may fare otherwise
+// than policy says: pass, if it is wider, else be dropped.
+type box struct {
+	*driver.Flows
+	wider bool
+}
+
+// boxesOf gives what of a residue concerns a situation at some points.
+func boxesOf(residue []driver.Residue, points []*compile.Point, s driver.Situation) (out []box) {
+	for i := range residue {
+		r := &residue[i]
+		if !slices.ContainsFunc(points, func(p *compile.Point) bool { return p.Name == r.Point }) {
+			continue
+		}
+		for k := range r.Flows {
+			if f := &r.Flows[k]; f.Hook == s.Hook && f.SrcPortLo <= s.SrcPortLo && s.SrcPortHi <= f.SrcPortHi {
+				out = append(out, box{f, r.Wider})
+			}
+		}
+	}
+	return out
+}
+
+// refine cuts the parts where boxes begin and end.
+func (e *Expected) refine(boxes []box) {
+	if len(boxes) == 0 {
+		return
+	}
+	var sets []packet.Addrs
+	for _, b := range boxes {
+		sets = append(sets, b.Src, b.Dst)
+	}
+	addrs, class := e.Addrs, e.class
+	e.Addrs, e.class = nil, nil
+	for _, j := range packet.Join(addrs, packet.PartitionAddrs(sets)) {
+		e.Addrs, e.class = append(e.Addrs, j.Addrs), append(e.class, class[j.A])
+	}
+}
+
+// touching gives the boxes that hold flows between two addresses. Each part that was
+// refined is in a box, or out of it, as a whole.
+func touching(boxes []box, src, dst netip.Addr) (out []box) {
+	for _, b := range boxes {
+		if b.Src.Contains(src) && b.Dst.Contains(dst) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// admitted is what a device must let pass between two addresses of boxes: what it does,
+// as far as the boxes allow that, and else what policy says.
+func admitted(boxes []box, want, got packet.Services) packet.Services {
+	most, least := want, want
+	for _, b := range boxes {
+		if b.wider {
+			most = most.Union(b.Services)
+		} else {
+			least = least.Subtract(b.Services)
+		}
+	}
+	return got.Intersect(most).Union(least)
+}
+
+// accepted says beside a proof what it leaves out.
+func (r *Result) accepted(residue []driver.Residue) {
+	for i := range residue {
+		if x := &residue[i]; x.Point == r.Point {
+			r.Findings = append(r.Findings, driver.Finding{Point: x.Point, Object: x.Kind, Text: fmt.Sprintf("accepted: %s", x.Text), Accepted: true, Harmless: true})
+		}
+	}
+}

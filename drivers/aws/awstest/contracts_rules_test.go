@@ -32,7 +32,11 @@ func ofRules() []contract {
 		return func(b *bench) string {
 			ps := b.read(b.id).IpPermissions
 			if len(ps) != 1 || *ps[0].IpProtocol != want {
-				return fmt.Sprintf("echoed %+v", ps)
+				var got []string
+				for _, p := range ps {
+					got = append(got, *p.IpProtocol)
+				}
+				return fmt.Sprintf("echoed %q", got)
 			}
 			return ""
 		}
@@ -164,7 +168,7 @@ func ofRevoking() []contract {
 			out, err := b.api.DescribeSecurityGroupRules(b.t.Context(), &ec2.DescribeSecurityGroupRulesInput{SecurityGroupRuleIds: []string{*b.rules[0].SecurityGroupRuleId}})
 			b.must(err)
 			if r := out.SecurityGroupRules[0]; *r.FromPort != 3 || *r.CidrIpv4 != "10.1.0.0/16" {
-				return fmt.Sprintf("%+v", r)
+				return fmt.Sprintf("port %d, network %s", *r.FromPort, *r.CidrIpv4)
 			}
 			return ""
 		}},

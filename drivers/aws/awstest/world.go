@@ -56,7 +56,6 @@ func New(opts ...Option) *World {
 }
 
 type accountState struct {
-	id       string
 	disabled map[string]bool // regions the account has not opted into
 	quotas   map[string]Quotas
 }
@@ -85,13 +84,16 @@ type Account struct {
 	ID string
 }
 
-// AddAccount makes an account, of twelve digits as in documentation: 111122223333.
+// AddAccount gives an account, of twelve digits as in documentation: 111122223333, and
+// makes it if there is none.
 func (w *World) AddAccount(id string) Account {
 	defer w.lock()()
 	if len(id) != 12 {
 		panic(fmt.Sprintf("awstest: account %q is not of twelve digits", id))
 	}
-	w.accounts[id] = &accountState{id: id, disabled: map[string]bool{}, quotas: map[string]Quotas{}}
+	if w.accounts[id] == nil {
+		w.accounts[id] = &accountState{disabled: map[string]bool{}, quotas: map[string]Quotas{}}
+	}
 	return Account{w: w, ID: id}
 }
 

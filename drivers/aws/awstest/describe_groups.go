@@ -37,9 +37,13 @@ func describeSecurityGroups(c *call) (answer, error) {
 			"vpc-id":                              func(g *Group) []string { return one(g.VPC) },
 			"ip-permission.group-id":              ruleFilter(false, func(r Rule) string { return r.Group }),
 			"ip-permission.prefix-list-id":        ruleFilter(false, func(r Rule) string { return r.PrefixList }),
+			"ip-permission.cidr":                  ruleFilter(false, func(r Rule) string { return r.network(false) }),
+			"ip-permission.ipv6-cidr":             ruleFilter(false, func(r Rule) string { return r.network(true) }),
 			"ip-permission.protocol":              ruleFilter(false, func(r Rule) string { return r.Protocol }),
 			"egress.ip-permission.group-id":       ruleFilter(true, func(r Rule) string { return r.Group }),
 			"egress.ip-permission.prefix-list-id": ruleFilter(true, func(r Rule) string { return r.PrefixList }),
+			"egress.ip-permission.cidr":           ruleFilter(true, func(r Rule) string { return r.network(false) }),
+			"egress.ip-permission.ipv6-cidr":      ruleFilter(true, func(r Rule) string { return r.network(true) }),
 			"egress.ip-permission.protocol":       ruleFilter(true, func(r Rule) string { return r.Protocol }),
 		},
 	}, all)
@@ -68,6 +72,14 @@ func ruleFilter(egress bool, f func(Rule) string) func(*Group) []string {
 		}
 		return out
 	}
+}
+
+// network is the network that a rule names, if it is of the family.
+func (r Rule) network(v6 bool) string {
+	if !r.CIDR.IsValid() || r.CIDR.Addr().Is6() != v6 {
+		return ""
+	}
+	return r.CIDR.String()
 }
 
 // permission is EC2's older way to tell rules: all those of one protocol and one range

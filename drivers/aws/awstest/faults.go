@@ -14,6 +14,8 @@ type faults struct {
 	stale, flap map[Kind]int
 	hideNew     int            // calls for which a new group is unknown to calls that name it
 	hidden      map[string]int // of that, what is left, by group
+	detachLag   int            // deletions for which a group stays in use that was given up
+	detaching   map[string]int // of that, what is left, by group
 	sparse      bool
 	listLag     int
 	functionLag int
@@ -22,7 +24,7 @@ type faults struct {
 func (f *faults) init() {
 	*f = faults{
 		fail: map[string][]string{}, failAt: map[int]string{}, lose: map[string]int{}, drop: map[string]int{},
-		vanish: map[string]bool{}, stale: map[Kind]int{}, flap: map[Kind]int{}, hidden: map[string]int{},
+		vanish: map[string]bool{}, stale: map[Kind]int{}, flap: map[Kind]int{}, hidden: map[string]int{}, detaching: map[string]int{},
 		listLag: 1, functionLag: 1,
 	}
 }
@@ -83,6 +85,13 @@ func (w *World) FlappingReads(k Kind, n int) {
 func (w *World) HideNewGroups(n int) {
 	defer w.lock()()
 	w.faults.hideNew = n
+}
+
+// DetachLag lets the first n deletions of a group that an interface has just given up
+// be refused with DependencyViolation: EC2 notices late that nobody carries it.
+func (w *World) DetachLag(n int) {
+	defer w.lock()()
+	w.faults.detachLag = n
 }
 
 // SparsePages lets every page of a paginated read hold fewer than were asked for, and

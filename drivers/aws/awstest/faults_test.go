@@ -153,6 +153,18 @@ func TestNewGroupsAreHidden(t *testing.T) {
 	wants(t, e.allow(t.Context(), id, 1), "")
 }
 
+func TestDetachLag(t *testing.T) {
+	e := newEstate(t)
+	old := e.r.AddGroup(awstest.GroupSpec{VPC: e.vpc, Name: "old"})
+	nic := e.r.AddInterface(awstest.InterfaceSpec{Subnet: e.sub, Groups: []string{old}})
+	e.w.DetachLag(2)
+	wants(t, e.swap(t.Context(), nic, e.group), "")
+	for _, want := range []string{"DependencyViolation", "DependencyViolation", ""} {
+		_, err := e.ec2.DeleteSecurityGroup(t.Context(), &ec2.DeleteSecurityGroupInput{GroupId: &old})
+		wants(t, err, want)
+	}
+}
+
 func TestVanish(t *testing.T) {
 	e := newEstate(t)
 	nic := e.r.InterfacesOf(e.db)[0].ID

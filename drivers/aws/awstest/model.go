@@ -178,7 +178,19 @@ type Function struct {
 	Subnets, Groups        []string
 	Updating               bool // an update was taken and is not done
 	lag                    int  // reads until it is
+	was                    place
 	Tags                   map[string]string
+}
+
+// place is where a function runs until an update of it is done.
+type place struct{ subnets, groups []string }
+
+// runs gives where the function's calls come from now.
+func (f *Function) runs() place {
+	if f.Updating {
+		return f.was
+	}
+	return place{f.Subnets, f.Groups}
 }
 
 // tables hold the objects of one region, of all accounts. An object in a table is

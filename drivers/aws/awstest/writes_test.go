@@ -37,6 +37,33 @@ func TestRequesterManaged(t *testing.T) {
 	wants(t, err, "DependencyViolation")
 }
 
+// One attribute a call, and timeouts within AWS's bounds.
+func TestInterfaceAttributes(t *testing.T) {
+	e := newEstate(t)
+	nic := e.r.InterfacesOf(e.db)[0].ID
+	set := func(in ec2.ModifyNetworkInterfaceAttributeInput) error {
+		in.NetworkInterfaceId = &nic
+		_, err := e.ec2.ModifyNetworkInterfaceAttribute(t.Context(), &in)
+		return err
+	}
+	text := &types.AttributeValue{Value: aws.String("text")}
+	established := func(seconds int32) *types.ConnectionTrackingSpecificationRequest {
+		return &types.ConnectionTrackingSpecificationRequest{TcpEstablishedTimeout: &seconds}
+	}
+	wants(t, set(ec2.ModifyNetworkInterfaceAttributeInput{Description: text, Groups: []string{e.group}}), "InvalidParameterCombination")
+	wants(t, set(ec2.ModifyNetworkInterfaceAttributeInput{ConnectionTrackingSpecification: established(59)}), "InvalidParameterValue")
+	wants(t, set(ec2.ModifyNetworkInterfaceAttributeInput{SourceDestCheck: &types.AttributeBooleanValue{Value: aws.Bool(false)}}), "UnknownParameter")
+	wants(t, set(ec2.ModifyNetworkInterfaceAttributeInput{ConnectionTrackingSpecification: established(60)}), "")
+	wants(t, set(ec2.ModifyNetworkInterfaceAttributeInput{Description: text}), "")
+	out, err := e.ec2.DescribeNetworkInterfaces(t.Context(), &ec2.DescribeNetworkInterfacesInput{NetworkInterfaceIds: []string{nic}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := out.NetworkInterfaces[0]; *i.Description != "text" || *i.ConnectionTrackingConfiguration.TcpEstablishedTimeout != 60 || i.ConnectionTrackingConfiguration.UdpTimeout != nil {
+		t.Errorf("the interface reads %+v", i)
+	}
+}
+
 func TestModifyInstanceAttribute(t *testing.T) {
 	e := newEstate(t)
 	set := func(instance string, groups ...string) error {

@@ -109,6 +109,7 @@ func permissionNodes(c *call, name string, g *Group, egress bool) node {
 			rules = append(rules, r)
 		}
 	}
+	rules = shuffled(rules, func(r Rule) string { return r.ID })
 	return set(name, permissions(rules), func(p *permission) []node { return permissionKids(c, p, g.VPC) })
 }
 

@@ -63,7 +63,7 @@ type Instance struct {
 // Interface is a network interface.
 type Interface struct {
 	ID, Account, VPC, Subnet, Zone string
-	Groups                         []string     // security group ids, sorted as EC2 gives them
+	Groups                         []string     // security group ids, sorted
 	Private                        []netip.Addr // IPv4; the first is the primary
 	IPv6                           []netip.Addr
 	Prefixes                       []netip.Prefix            // delegated: /28 of IPv4, /80 of IPv6

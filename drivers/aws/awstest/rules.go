@@ -26,6 +26,15 @@ func (c *call) group(p params) (*Group, error) {
 	return nil, refuse("InvalidGroup.NotFound", "The security group '%s' does not exist in default VPC", name)
 }
 
+// groupOf finds the group whose rules a call is about. Egress has been there for VPCs
+// alone, and so goes by id alone.
+func (c *call) groupOf(egress bool) (*Group, error) {
+	if egress {
+		return c.groupByID(c.p.need("GroupId"))
+	}
+	return c.group(c.p)
+}
+
 func (c *call) groupByID(id string) (*Group, error) {
 	if !wellFormed(idGroup, id) {
 		return nil, refuse("InvalidGroupId.Malformed", "Invalid id: \"%s\" (expecting \"sg-...\")", id)
@@ -95,7 +104,7 @@ func authorizeRules(egress bool) func(*call) (answer, error) {
 	return func(c *call) (answer, error) {
 		rules := given(c.p, egress)
 		tags := c.p.tagSpecs("security-group-rule")
-		g, err := c.group(c.p)
+		g, err := c.groupOf(egress)
 		if e := c.p.done(); e != nil {
 			return answer{}, e
 		}
@@ -132,7 +141,7 @@ func revokeRules(egress bool) func(*call) (answer, error) {
 		case c.p.has("IpPermissions"):
 			return answer{}, refuse("InvalidParameterCombination", "The parameter ipPermissions cannot be used with the parameter securityGroupRuleIds")
 		}
-		g, err := c.group(c.p)
+		g, err := c.groupOf(egress)
 		if e := c.p.done(); e != nil {
 			return answer{}, e
 		}

@@ -207,6 +207,27 @@ func TestTagOnCreate(t *testing.T) {
 	}
 }
 
+// Tags of AWS's own are neither counted nor taken away.
+func TestTagsOfAWS(t *testing.T) {
+	e := newEstate(t)
+	e.r.SetTags(e.group, map[string]string{"aws:cloudformation:stack-name": "s", "a": "1"})
+	all := make([]types.Tag, 50)
+	for i := range all {
+		all[i] = types.Tag{Key: aws.String(fmt.Sprint("k", i)), Value: aws.String("")}
+	}
+	tag := func(n int) error {
+		_, err := e.ec2.CreateTags(t.Context(), &ec2.CreateTagsInput{Resources: []string{e.group}, Tags: all[:n]})
+		return err
+	}
+	wants(t, tag(50), "TagLimitExceeded")
+	wants(t, tag(49), "")
+	_, err := e.ec2.DeleteTags(t.Context(), &ec2.DeleteTagsInput{Resources: []string{e.group}})
+	wants(t, err, "")
+	if g, _ := e.r.Group(e.group); len(g.Tags) != 1 {
+		t.Errorf("tags are %v", g.Tags)
+	}
+}
+
 // The same token makes the same list, and other parameters under it are refused.
 func TestClientToken(t *testing.T) {
 	e := newEstate(t)

@@ -79,6 +79,11 @@ func ofRules() []contract {
 		{name: "an address is no network", call: adds(cidrs("tcp", 1, 1, "10.0.0.1")), code: "InvalidParameterValue"},
 		{name: "IPv6 has its own list", call: adds(cidrs("tcp", 1, 1, "2001:db8::/32")), code: "InvalidParameterValue"},
 		{name: "a rule has a source", call: adds(cidrs("tcp", 1, 1)), code: "InvalidParameterValue"},
+		{name: "a network and a reference are two permissions", call: func(b *bench) error {
+			p := cidrs("tcp", 1, 1, "10.0.0.0/8")
+			p.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: &b.id2}}
+			return b.ingress(p)
+		}, code: "InvalidParameterCombination"},
 		{name: "a description of a network has an ampersand", call: func(b *bench) error {
 			p := cidrs("tcp", 1, 1, "10.0.0.0/8")
 			p.IpRanges[0].Description = aws.String("a & b")

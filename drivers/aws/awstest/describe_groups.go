@@ -138,7 +138,10 @@ func permissionKids(c *call, p *permission, vpc string) []node {
 // referenceNodes is a reference to a group as it is now: of a peer's group that is
 // gone, or that no active peering leads to, EC2 still tells what the rule says.
 func referenceNodes(c *call, r Rule) []node {
-	n := []node{leaf("userId", r.GroupAccount), leaf("groupId", r.Group)}
+	n := []node{leaf("groupId", r.Group)}
+	if c.t.groups[r.Group] != nil { // of one that is gone the account is not told
+		n = append(n, leaf("userId", r.GroupAccount))
+	}
 	if r.Peering == "" {
 		return n
 	}

@@ -101,8 +101,9 @@ func (w *World) SparsePages(on bool) {
 	w.faults.sparse = on
 }
 
-// PrefixListLag sets for how many reads a prefix list is in progress after a write.
-// It is 1 from the start; 0 lets writes be complete at once.
+// PrefixListLag sets for how many reads of it a prefix list is in progress after a
+// write, and before the write has an effect. It is 1 from the start; 0 lets writes be
+// complete at once.
 func (w *World) PrefixListLag(reads int) {
 	defer w.lock()()
 	w.faults.listLag = reads

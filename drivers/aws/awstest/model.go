@@ -140,7 +140,9 @@ type PrefixList struct {
 	Version  int
 	Versions map[int][]Entry // what each version held
 	State    string          // "create-complete", "modify-in-progress", ...
+	Message  string          // why the last change failed, or ""
 	lag      int             // reads until what is in progress is complete
+	next     *PrefixList     // what it is then; nil if the change will fail, or there is none
 	Tags     map[string]string
 }
 

@@ -131,7 +131,7 @@ func TestPeeringReferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := out.SecurityGroups[0].IpPermissions[0].UserIdGroupPairs[0]
-	if *p.UserId != yours || *p.VpcPeeringConnectionId != pcx || *p.PeeringStatus != "active" || *p.VpcId != e.other {
+	if p.UserId != nil || *p.VpcPeeringConnectionId != pcx || *p.PeeringStatus != "active" || *p.VpcId != e.other {
 		t.Errorf("the stale rule reads %+v", p)
 	}
 	_, err = e.ec2.RevokeSecurityGroupIngress(ctx, &ec2.RevokeSecurityGroupIngressInput{GroupId: &e.group, IpPermissions: out.SecurityGroups[0].IpPermissions})
@@ -173,6 +173,32 @@ func TestAWSPrefixList(t *testing.T) {
 	wants(t, add(), "")
 	_, err := e.ec2.DeleteManagedPrefixList(t.Context(), &ec2.DeleteManagedPrefixListInput{PrefixListId: &id})
 	wants(t, err, "UnauthorizedOperation")
+}
+
+// A change of a prefix list has no effect before it is complete.
+func TestPrefixListTakesAWhile(t *testing.T) {
+	e := newEstate(t)
+	e.w.PrefixListLag(2)
+	id := e.r.AddPrefixList("l", 5, "10.0.0.0/8")
+	_, err := e.ec2.ModifyManagedPrefixList(t.Context(), &ec2.ModifyManagedPrefixListInput{PrefixListId: &id, CurrentVersion: aws.Int64(1),
+		AddEntries: []types.AddPrefixListEntry{{Cidr: aws.String("192.168.0.0/16")}}})
+	wants(t, err, "")
+	for n, want := range []types.PrefixListState{"modify-in-progress", "modify-in-progress", "modify-complete"} {
+		if got := len(e.r.PrefixLists()[0].Entries()); (got == 2) != (n == 2) {
+			t.Errorf("after %d reads there are %d entries", n, got)
+		}
+		out, err := e.ec2.DescribeManagedPrefixLists(t.Context(), &ec2.DescribeManagedPrefixListsInput{PrefixListIds: []string{id}})
+		if err != nil || out.PrefixLists[0].State != want {
+			t.Errorf("read %d: %+v, %v", n, out, err)
+		}
+	}
+	_, err = e.ec2.DeleteManagedPrefixList(t.Context(), &ec2.DeleteManagedPrefixListInput{PrefixListId: &id})
+	wants(t, err, "")
+	e.w.PrefixListLag(0)
+	for _, want := range []string{"", "", "InvalidPrefixListID.NotFound"} {
+		_, err = e.ec2.DescribeManagedPrefixLists(t.Context(), &ec2.DescribeManagedPrefixListsInput{PrefixListIds: []string{id}})
+		wants(t, err, want)
+	}
 }
 
 // A dry run tells of permissions and parameters, and of nothing that is there.

@@ -28,7 +28,7 @@ func ofTags() []contract {
 	return []contract{
 		{name: "a group is tagged", call: tag("a", "1"), state: tags(1)},
 		{name: "AWS's tags are AWS's", call: tag("aws:a", "1"), code: "InvalidParameterValue"},
-		{name: "a key has at most 128 characters", call: tag(strings.Repeat("k", 129), "1"), code: "InvalidParameterValue"},
+		{name: "a key has at most 127 characters, or 128", call: tag(strings.Repeat("k", 129), "1"), code: "InvalidParameterValue"},
 		{name: "a value has at most 256 characters", call: tag("a", strings.Repeat("v", 257)), code: "InvalidParameterValue"},
 		{name: "at most 50 tags", call: func(b *bench) error {
 			var all []types.Tag

@@ -68,7 +68,7 @@ var kumo = difference{
 		"a filter is known":                             varies,
 		"a group must be there to be read":              "",
 		"AWS's tags are AWS's":                          "",
-		"a key has at most 128 characters":              "",
+		"a key has at most 127 characters, or 128":      "",
 		"a value has at most 256 characters":            "",
 		"at most 50 tags":                               "",
 		"a group is made with tags of a group":          "",

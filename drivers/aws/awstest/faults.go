@@ -10,6 +10,7 @@ type faults struct {
 	vanish    map[string]bool     // interfaces that go when somebody swaps their groups
 
 	before, after func(Call)
+	script        func(Call) Outcome
 
 	stale, flap map[Kind]int
 	hideNew     int            // calls for which a new group is unknown to calls that name it
@@ -124,6 +125,28 @@ func (w *World) FunctionLag(reads int) {
 func (w *World) OnMutation(before, after func(Call)) {
 	defer w.lock()()
 	w.faults.before, w.faults.after = before, after
+}
+
+// Outcome is what is to become of a call: nothing special, if it is the zero value.
+type Outcome struct {
+	Code        string // it is refused with this, with nothing done
+	LoseRequest bool   // as of LoseRequests
+	LoseAnswer  bool   // as of LoseAnswers
+}
+
+// Script sets a function that says for every call what is to become of it, after what
+// FailNext and its like say; nil for none. It is for faults drawn at random. It is
+// called with the world locked, and must not ask the world anything.
+func (w *World) Script(f func(Call) Outcome) {
+	defer w.lock()()
+	w.faults.script = f
+}
+
+func (f *faults) scripted(c Call) Outcome {
+	if f.script == nil {
+		return Outcome{}
+	}
+	return f.script(c)
 }
 
 // takeFail gives the code that a call is to fail with, or "".

@@ -165,6 +165,35 @@ func TestDetachLag(t *testing.T) {
 	}
 }
 
+// A script says what becomes of each call, and a clone begins where its origin was.
+func TestScriptAndClone(t *testing.T) {
+	e := newEstate(t)
+	wants(t, e.allow(t.Context(), e.group, 1), "")
+	w := e.w.Clone()
+	c := *e
+	c.w, c.r, c.clients = w, w.In(e.r), as(w, here, e.key)
+	n := 0
+	w.Script(func(c awstest.Call) awstest.Outcome {
+		if n++; !c.Mutating {
+			return awstest.Outcome{}
+		}
+		return []awstest.Outcome{{Code: "InternalError"}, {LoseRequest: true}, {LoseAnswer: true}, {}}[n%4]
+	})
+	var codes []string
+	for port := range int32(4) {
+		_ = c.allow(t.Context(), c.group, port+10)
+	}
+	for _, call := range w.Calls() {
+		codes = append(codes, fmt.Sprint(call.Code, " ", call.Lost))
+	}
+	if got := strings.Join(codes, ","); got != "RequestLost true, true, false,InternalError false" {
+		t.Errorf("the log says %q", got)
+	}
+	if a, b := e.seen(t, e.group), c.seen(t, c.group); a != 1 || b != 3 {
+		t.Errorf("%d permissions in the origin and %d in the clone", a, b)
+	}
+}
+
 func TestVanish(t *testing.T) {
 	e := newEstate(t)
 	nic := e.r.InterfacesOf(e.db)[0].ID

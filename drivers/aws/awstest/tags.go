@@ -6,10 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of tags, in characters.
+// Bounds of tags, in characters. Of keys the API's reference says 127, and the user's
+// guide 128.
 const (
 	maxTags     = 50
-	maxTagKey   = 128
+	maxTagKey   = 127
 	maxTagValue = 256
 	maxTagged   = 1000 // objects in one call
 )

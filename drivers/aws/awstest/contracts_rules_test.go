@@ -45,6 +45,10 @@ func ofRules() []contract {
 	twice := func(first, second types.IpPermission) func(*bench) error {
 		return func(b *bench) error { b.must(b.ingress(first)); return b.ingress(second) }
 	}
+	var six []string
+	for i := range 60 {
+		six = append(six, fmt.Sprintf("2001:db8::%x/128", i+1))
+	}
 	return []contract{
 		{name: "a rule is not there twice", call: twice(cidrs("tcp", 1, 1, "10.0.0.0/8"), cidrs("tcp", 1, 1, "10.0.0.0/8")), code: "InvalidPermission.Duplicate"},
 		{name: "nor in other words", call: twice(cidrs("tcp", 1, 1, "10.0.0.0/8"), cidrs("6", 1, 1, "10.1.2.3/8")), code: "InvalidPermission.Duplicate"},
@@ -103,10 +107,6 @@ func ofRules() []contract {
 		{name: "a reference is not to another VPC", call: func(b *bench) error { return b.ingress(ref("tcp", 1, 1, b.group(b.other))) }, code: "InvalidGroup.NotFound"},
 		{name: "sixty rules of either family", call: func(b *bench) error {
 			b.must(b.ingress(cidrs("tcp", 1, 1, hosts(60)...)))
-			var six []string
-			for i := range 60 {
-				six = append(six, fmt.Sprintf("2001:db8::%x/128", i+1))
-			}
 			return b.ingress(v6("tcp", 1, 1, six...))
 		}, state: has(60)},
 		{name: "not sixty-one", call: func(b *bench) error {
@@ -115,6 +115,10 @@ func ofRules() []contract {
 		}, code: "RulesPerSecurityGroupLimitExceeded", state: has(60)},
 		{name: "nor a reference beside sixty", call: func(b *bench) error {
 			b.must(b.ingress(cidrs("tcp", 1, 1, hosts(60)...)))
+			return b.ingress(ref("tcp", 2, 2, b.id2))
+		}, code: "RulesPerSecurityGroupLimitExceeded"},
+		{name: "of either family", call: func(b *bench) error {
+			b.must(b.ingress(v6("tcp", 1, 1, six...)))
 			return b.ingress(ref("tcp", 2, 2, b.id2))
 		}, code: "RulesPerSecurityGroupLimitExceeded"},
 		{name: "a call gives at most a thousand", call: adds(cidrs("tcp", 1, 1, hosts(1001)...)), code: "InvalidParameterValue", state: has(0)},

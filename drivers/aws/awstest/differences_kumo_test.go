@@ -46,6 +46,7 @@ var kumo = difference{
 		"a reference is not to another VPC":             "",
 		"not sixty-one":                                 "",
 		"nor a reference beside sixty":                  "",
+		"of either family":                              "",
 		"a call gives at most a thousand":               "",
 		"a rule goes by its id":                         "rules have no ids",
 		"an id must be there":                           "",

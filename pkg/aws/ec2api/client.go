@@ -35,6 +35,8 @@ type Options struct {
 	Role, ExternalID string
 	Profile          string // of ~/.aws/config; "" leaves it to AWS_PROFILE
 	Endpoint         string // URL of an emulator of all the services; "" is AWS, or AWS_ENDPOINT_URL
+	// HTTP makes the requests; nil is a client of the SDK's kind. For tests.
+	HTTP *http.Client
 	// MaxBackoff is the longest pause between two tries of a call; 0 is 20 s.
 	MaxBackoff time.Duration
 }
@@ -43,7 +45,7 @@ type Options struct {
 type Client struct {
 	opt       Options
 	cfg       aws.Config
-	transport *http.Transport
+	transport *http.Transport // nil if it is not ours to close
 	ec2       *ec2.Client
 	lambda    *lambda.Client
 	sts       *sts.Client
@@ -68,6 +70,9 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 		}),
 		config.WithAppID("bulkhead"),
 	}
+	if opt.HTTP != nil {
+		load = append(load, config.WithHTTPClient(opt.HTTP))
+	}
 	if opt.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(opt.Profile))
 	}
@@ -82,13 +87,11 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 	// has what AWS_CA_BUNDLE names.
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		c.transport = b.GetTransport()
-	} else {
-		c.transport = awshttp.NewBuildableClient().GetTransport()
+		c.transport.ResponseHeaderTimeout = answerTimeout
+		cfg.HTTPClient = &http.Client{Transport: c.transport, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse // the APIs do not redirect; whoever does is not one
+		}}
 	}
-	c.transport.ResponseHeaderTimeout = answerTimeout
-	cfg.HTTPClient = &http.Client{Transport: c.transport, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse // the APIs do not redirect; whoever does is not one
-	}}
 	if opt.Role != "" {
 		provider := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), opt.Role, func(o *stscreds.AssumeRoleOptions) {
 			o.RoleSessionName = "bulkhead"
@@ -104,7 +107,11 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 }
 
 // Close ends the client's idle connections.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() {
+	if c.transport != nil {
+		c.transport.CloseIdleConnections()
+	}
+}
 
 // Region is the region that the client speaks to.
 func (c *Client) Region() string { return c.opt.Region }

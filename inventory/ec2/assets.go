@@ -119,8 +119,11 @@ func (b *builder) make(id string, kind inventory.Kind, tags map[string]string, a
 func (b *builder) labels(a *inventory.Asset, tags map[string]string) {
 	by := map[string][]string{} // label -> tags
 	for _, key := range slices.Sorted(maps.Keys(tags)) {
-		if name := b.s.Labels.nameOf(key); name != "" {
+		switch name, wanted := b.s.Labels.nameOf(key); {
+		case name != "":
 			by[name] = append(by[name], key)
+		case wanted: // said, and no more: cut off, it could be taken for another
+			a.Facts = append(a.Facts, inventory.Fact{Field: "tags", Value: fmt.Sprintf("%q=%q", key, tags[key]), Evidence: true})
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(by)) {

@@ -254,6 +254,9 @@ func TestLabels(t *testing.T) {
 			if (tt.twice == "") != (said == "") || !strings.Contains(said, tt.twice) {
 				t.Errorf("conflict %q, want %q", said, tt.twice)
 			}
+			if facts := len(r.Assets[0].Facts); facts != 0 != (tt.labels.Tags == nil) {
+				t.Errorf("%d tags are named that cannot be labels", facts)
+			}
 			for name := range r.Assets[0].Labels {
 				rest := strings.Map(func(r rune) rune {
 					if inventory.FieldNameRune(r) {

@@ -145,6 +145,14 @@ func ParseTag(s string) (key, label string, err error) {
 	return key, label, nil
 }
 
+// CheckPrefix says what is wrong with the prefix of labels' names.
+func CheckPrefix(s string) error {
+	if labelName(s) != s || len(s) > inventory.MaxFieldName/2 {
+		return fmt.Errorf("%q cannot begin the name of a label: those are made of letters, digits, and - _ . /; at most %d of them leave room for the rest", s, inventory.MaxFieldName/2)
+	}
+	return nil
+}
+
 // labelName makes the name of a label of the key of a tag: what a name may not hold
 // becomes "_". "" if there is none, because the key is too long.
 func labelName(key string) string {
@@ -160,14 +168,13 @@ func labelName(key string) string {
 	return out
 }
 
-// nameOf is the name of the label that a tag becomes; "" if it becomes none.
-func (l *Labels) nameOf(key string) string {
-	if l.Tags == nil {
-		return labelName(l.Prefix + key)
+// nameOf is the name of the label that a tag becomes; "" if it becomes none, although
+// perhaps it is wanted.
+func (l *Labels) nameOf(key string) (name string, wanted bool) {
+	if l.Tags != nil {
+		if name, wanted = l.Tags[key]; !wanted || name != "" {
+			return name, wanted
+		}
 	}
-	name, ok := l.Tags[key]
-	if !ok {
-		return ""
-	}
-	return cmp.Or(name, labelName(l.Prefix+key))
+	return labelName(l.Prefix + key), true
 }

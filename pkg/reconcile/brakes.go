@@ -22,6 +22,7 @@ const (
 	BrakeAssetsLost  = "assets-lost"
 	BrakeSourceLost  = "source-lost"
 	BrakeStaleSource = "stale-source"
+	BrakeMissing     = "source-missing"
 	BrakeHeldTwice   = "address-held-twice"
 	BrakeAnyToAny    = "any-to-any"
 	BrakeDefault     = "default-action"
@@ -30,7 +31,7 @@ const (
 
 // BrakeNames lists the brakes in the order in which a plan names them.
 func BrakeNames() []string {
-	return []string{BrakeFirst, BrakeNewlyDenied, BrakeAssetsLost, BrakeSourceLost, BrakeStaleSource, BrakeHeldTwice, BrakeAnyToAny, BrakeDefault, BrakeFailsafe}
+	return []string{BrakeFirst, BrakeNewlyDenied, BrakeAssetsLost, BrakeSourceLost, BrakeStaleSource, BrakeMissing, BrakeHeldTwice, BrakeAnyToAny, BrakeDefault, BrakeFailsafe}
 }
 
 // maxNamed bounds the groups or flows that one sentence names.
@@ -161,7 +162,9 @@ func some(list []string) string {
 }
 
 // sourceBrakes holds plans made from what a source lost: an accepted loss, so that
-// it is named and written down, and what a stale source would newly permit.
+// it is named and written down, what a stale source would newly permit, and everything
+// while a part of a source never reported: nothing is written before there is a complete
+// inventory, unless somebody says so.
 func (s *Site) sourceBrakes(p *plan.Plan, brake braker) {
 	permits := p.FlowsOmitted != "" || slices.ContainsFunc(p.Flows, func(f plan.FlowChange) bool { return f.Permit })
 	for i := range s.Sources {
@@ -169,6 +172,8 @@ func (s *Site) sourceBrakes(p *plan.Plan, brake braker) {
 		switch {
 		case x.State == inventory.SourceAccepted:
 			brake(BrakeSourceLost, "%s", x.String())
+		case x.State == inventory.SourceMissing:
+			brake(BrakeMissing, "%s; the plan is made as if there were nothing", x.String())
 		case x.State == inventory.SourceStale && permits:
 			brake(BrakeStaleSource, "%s; and the plan permits flows that were denied", x.String())
 		}

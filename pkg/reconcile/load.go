@@ -145,7 +145,10 @@ func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, o
 	for i, k := range kinds {
 		names[i] = k.Name
 	}
-	diags.Append(cfg.CheckTypes(names, []string{sourceNeighbor}))
+	diags.Append(cfg.CheckTypes(names, sourceTypes()))
+	if !diags.HasErrors() {
+		diags.Append(checkSources(cfg))
+	}
 	if diags.HasErrors() {
 		// The expressions too: people want to see all their mistakes, not the next one.
 		_, problems := classify.Compile(cfg.Book, protects(cfg))
@@ -168,7 +171,7 @@ func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, o
 // sameStanding compares what two reports of a source say, whenever they were read.
 func sameStanding(a, b inventory.Standing) bool {
 	return a.Source == b.Source && a.State == b.State && a.Why == b.Why && a.Since.Equal(b.Since) && a.Until.Equal(b.Until) &&
-		a.Report.Trust == b.Report.Trust && reflect.DeepEqual(a.Report.Assets, b.Report.Assets)
+		a.Report.Trust == b.Report.Trust && reflect.DeepEqual(a.Report.Assets, b.Report.Assets) && reflect.DeepEqual(a.Report.Conflicts, b.Report.Conflicts)
 }
 
 // expired reports whether a policy has expired, by now, that had not when the site was

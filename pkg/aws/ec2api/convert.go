@@ -1,6 +1,7 @@
 package ec2api
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -112,7 +113,7 @@ func operator(o *types.OperatorResponse) string {
 func (p *parser) instance(x *types.Instance, owner string) Instance {
 	i := Instance{
 		ID: aws.ToString(x.InstanceId), VPC: aws.ToString(x.VpcId), Subnet: aws.ToString(x.SubnetId), Owner: owner,
-		Image: aws.ToString(x.ImageId), Type: string(x.InstanceType), Platform: aws.ToString(x.PlatformDetails), Architecture: string(x.Architecture),
+		Image: aws.ToString(x.ImageId), Type: string(x.InstanceType), Platform: cmp.Or(aws.ToString(x.PlatformDetails), string(x.Platform)), Architecture: string(x.Architecture),
 		PrivateDNS: aws.ToString(x.PrivateDnsName), Launched: aws.ToTime(x.LaunchTime), Tags: tagsOf(x.Tags),
 	}
 	if x.State != nil {

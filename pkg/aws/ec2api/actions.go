@@ -77,10 +77,11 @@ var (
 	createTags       = writes("ec2:CreateTags", Enforce)
 	deleteTags       = writes("ec2:DeleteTags", Enforce)
 
-	// Lambda allows 15 control plane calls a second for all of an account's (Lambda quotas).
-	listFunctions  = Action{Name: "lambda:ListFunctions", Uses: []Use{Functions, ManageFunctions}, Rate: 5, Burst: 10}
-	listTags       = Action{Name: "lambda:ListTags", Uses: []Use{Functions, ManageFunctions}, Rate: 8, Burst: 10}
-	updateFunction = Action{Name: "lambda:UpdateFunctionConfiguration", Uses: []Use{ManageFunctions}, Rate: 2, Burst: 5, Write: true}
+	// Lambda allows 15 control plane calls a second, of all kinds and of all who call in an
+	// account (Lambda quotas): rates and bursts together stay below.
+	listFunctions  = Action{Name: "lambda:ListFunctions", Uses: []Use{Functions, ManageFunctions}, Rate: 3, Burst: 4}
+	listTags       = Action{Name: "lambda:ListTags", Uses: []Use{Functions, ManageFunctions}, Rate: 8, Burst: 7}
+	updateFunction = Action{Name: "lambda:UpdateFunctionConfiguration", Uses: []Use{ManageFunctions}, Rate: 2, Burst: 2, Write: true}
 
 	assumeRole        = Action{Name: "sts:AssumeRole", Uses: []Use{AssumeRole}}
 	getCallerIdentity = Action{Name: "sts:GetCallerIdentity", Rate: 5, Burst: 5} // needs no permission

@@ -3,6 +3,7 @@ package ec2api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -41,7 +42,8 @@ type Options struct {
 	MaxBackoff time.Duration
 }
 
-// Client speaks to one account in one region. It is safe for several goroutines.
+// Client speaks to one account in one region. It is safe for several goroutines. Clients
+// of the same account and region share the limits of their actions.
 type Client struct {
 	opt       Options
 	cfg       aws.Config
@@ -49,15 +51,12 @@ type Client struct {
 	ec2       *ec2.Client
 	lambda    *lambda.Client
 	sts       *sts.Client
-
-	mu     sync.Mutex
-	limits map[string]*rate.Limiter // by action
 }
 
 // Open makes a client. Nothing is asked of AWS yet; a profile that does not exist is an
 // *Error of kind Credentials. Close the client when it is no longer needed.
 func Open(ctx context.Context, opt Options) (*Client, error) {
-	c := &Client{opt: opt, limits: map[string]*rate.Limiter{}}
+	c := &Client{opt: opt}
 	load := []func(*config.LoadOptions) error{
 		config.WithRegion(opt.Region),
 		config.WithRetryer(func() aws.Retryer {
@@ -70,9 +69,6 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 		}),
 		config.WithAppID("bulkhead"),
 	}
-	if opt.HTTP != nil {
-		load = append(load, config.WithHTTPClient(opt.HTTP))
-	}
 	if opt.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(opt.Profile))
 	}
@@ -81,11 +77,17 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
-		return nil, &Error{Kind: Credentials, Action: "load AWS configuration", Region: opt.Region, Role: opt.Role, Message: err.Error(), Err: err}
+		what := err.Error()
+		if opt.Profile != "" {
+			what = fmt.Sprintf("profile %q: %s", opt.Profile, what)
+		}
+		return nil, &Error{Kind: Credentials, Action: "load AWS configuration", Region: opt.Region, Role: opt.Role, Message: what, Err: err}
 	}
 	// An own transport, so that Close can end its connections; made from the SDK's, which
 	// has what AWS_CA_BUNDLE names.
-	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+	if opt.HTTP != nil {
+		cfg.HTTPClient = opt.HTTP
+	} else if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		c.transport = b.GetTransport()
 		c.transport.ResponseHeaderTimeout = answerTimeout
 		cfg.HTTPClient = &http.Client{Transport: c.transport, CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -153,7 +155,7 @@ func (c *Client) call(ctx context.Context, a Action, do func() error) error {
 		}
 		return e
 	}
-	if err := c.limit(a).Wait(ctx); err != nil {
+	if err := limits.of(&c.opt, a).Wait(ctx); err != nil {
 		return &Error{Kind: Unreachable, Action: a.Name, Region: c.opt.Region, Role: c.opt.Role, Message: "no complete answer in time: the calls that it takes are more than its limit allows", Err: errors.Join(err, ctx.Err())}
 	}
 	if err := do(); err != nil {
@@ -173,15 +175,26 @@ func credentialsMessage(err error) string {
 	return s
 }
 
-func (c *Client) limit(a Action) *rate.Limiter {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	l := c.limits[a.Name]
-	if l == nil {
-		l = rate.NewLimiter(rate.Limit(a.Rate), a.Burst)
-		c.limits[a.Name] = l
+// limits are the process's own, as AWS's are the account's: clients come and go, and a
+// source and a driver may each have one for the same account and region.
+var limits limiters
+
+type limiters struct {
+	mu sync.Mutex
+	by map[string]*rate.Limiter
+}
+
+func (l *limiters) of(o *Options, a Action) *rate.Limiter {
+	key := fmt.Sprintf("%q %q %q %q %s %p", o.Endpoint, o.Profile, o.Role, o.Region, a.Name, o.HTTP)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.by == nil {
+		l.by = map[string]*rate.Limiter{}
 	}
-	return l
+	if l.by[key] == nil {
+		l.by[key] = rate.NewLimiter(rate.Limit(a.Rate), a.Burst)
+	}
+	return l.by[key]
 }
 
 // list reads all the pages of a call.

@@ -86,7 +86,19 @@ func interfaceNodes(c *call, i *Interface) []node {
 		leaf("requesterManaged", i.RequesterManaged), leaf("status", i.Status), leaf("macAddress", i.MAC),
 		leaf("interfaceType", i.Type), leaf("sourceDestCheck", true), groupIDs(c, i.Groups), tagNodes(i.Tags),
 	}
+	if t := i.timeouts; t != (tracking{}) {
+		n = append(n, elem("connectionTrackingConfiguration", seconds("tcpEstablishedTimeout", t.tcp),
+			seconds("udpStreamTimeout", t.stream), seconds("udpTimeout", t.udp)))
+	}
 	return append(append(n, addressNodes(c, i)...), attachment(c, i))
+}
+
+// seconds is a timeout, which is left out if it is AWS's own.
+func seconds(name string, n int) node {
+	if n == 0 {
+		return node{}
+	}
+	return leaf(name, n)
 }
 
 // addressNodes is what EC2 says of the addresses of an interface, which an instance's

@@ -73,6 +73,7 @@ type Interface struct {
 	RequesterManaged               bool
 	Instance                       string // "" if attached to none that is seen
 	Device                         int
+	timeouts                       tracking
 	MAC                            string
 	Tags                           map[string]string
 }
@@ -115,11 +116,8 @@ type Rule struct {
 	Tags        map[string]string
 }
 
-// identity is what no two rules of a group share (the description is no part of it).
-func (r Rule) identity() Rule {
-	return Rule{Egress: r.Egress, Protocol: r.Protocol, From: r.From, To: r.To, CIDR: r.CIDR, PrefixList: r.PrefixList, Group: r.Group}
-}
-
+// same reports whether two rules cannot both be of one group: the description is no
+// part of what a rule is.
 func (r Rule) same(o Rule) bool {
 	return r.Egress == o.Egress && r.Protocol == o.Protocol && r.From == o.From && r.To == o.To &&
 		r.CIDR == o.CIDR && r.PrefixList == o.PrefixList && r.Group == o.Group

@@ -70,13 +70,14 @@ func (s *Standing) Next() Known { return s.next }
 // good one. A source that fails, reports nothing where it had something, or lost
 // more than lostPercent of its entries is frozen until it is well again, until its
 // time is up, or until somebody accepts the loss. An operator whose source had a
-// bad morning finds groups as they were, and not empty.
+// bad morning finds groups as they were, and not empty. accept says of which sources the
+// loss is accepted; nil is none.
 //
 // A source of trust evidence gives no group anything, so that it can lose nothing.
 // One that fails and of which nothing is known is an error: the inventory is not
 // complete, and was not before. A part of one whose other parts are known is missing
 // instead: people can look at what there is, and whoever plans has to hold the plan.
-func Stand(heard []Heard, known map[string]Known, lostPercent int, accept bool, now time.Time) ([]Standing, error) {
+func Stand(heard []Heard, known map[string]Known, lostPercent int, accept func(source string) bool, now time.Time) ([]Standing, error) {
 	out := make([]Standing, 0, len(heard))
 	var errs []error
 	there := map[string]bool{} // the sources of which some part is known
@@ -97,7 +98,7 @@ func Stand(heard []Heard, known map[string]Known, lostPercent int, accept bool, 
 			continue
 		}
 		k.Report.Source, k.Report.Trust = h.name(), h.Trust
-		out = append(out, stand(h, &k, ok, lostPercent, accept, now))
+		out = append(out, stand(h, &k, ok, lostPercent, accept != nil && accept(h.Source), now))
 	}
 	return out, errors.Join(errs...)
 }

@@ -37,7 +37,7 @@ func statesOf(list []inventory.Standing) string {
 // nor do they lose by it.
 func TestParts(t *testing.T) {
 	stand := func(errs map[string]error, known map[string]inventory.Known, accept bool, at time.Duration) ([]inventory.Standing, error) {
-		return inventory.Stand(heardParts(errs, "a", "b", "c"), known, 30, accept, freezeEpoch.Add(at))
+		return inventory.Stand(heardParts(errs, "a", "b", "c"), known, 30, every(accept), freezeEpoch.Add(at))
 	}
 	known := map[string]inventory.Known{}
 	remember := func(list []inventory.Standing) {
@@ -79,13 +79,18 @@ func TestParts(t *testing.T) {
 	if stale, err := stand(down, known, false, 14*time.Minute); err != nil || statesOf(stale) != "cloud/a current, cloud/b stale, cloud/c current" || len(stale[1].Report.Assets) != 0 {
 		t.Errorf("%s, %v", statesOf(stale), err)
 	}
+	// The loss of one is accepted, and not that of another.
+	one := func(source string) bool { return source == "cloud/b" }
+	if got, err := inventory.Stand(heardParts(map[string]error{"b": errDown, "c": errDown}, "a", "b", "c"), known, 30, one, freezeEpoch.Add(4*time.Minute)); err != nil || statesOf(got) != "cloud/a current, cloud/b accepted, cloud/c frozen" {
+		t.Errorf("%s, %v", statesOf(got), err)
+	}
 	// All of them at once is no more than any source that never answered.
 	if _, err := stand(map[string]error{"a": errDown, "b": errDown, "c": errDown}, nil, false, 0); err == nil || !strings.Contains(err.Error(), `"cloud/a"`) || !strings.Contains(err.Error(), `"cloud/c"`) {
 		t.Errorf("nothing was heard, and nothing known: %v", err)
 	}
 	// Nor does a part of one source speak for another source.
 	heard := append(heardParts(nil, "a"), inventory.Heard{Source: "other", Err: errDown})
-	if _, err := inventory.Stand(heard, nil, 30, false, freezeEpoch); err == nil {
+	if _, err := inventory.Stand(heard, nil, 30, nil, freezeEpoch); err == nil {
 		t.Error("a source that never answered passes for a part")
 	}
 }

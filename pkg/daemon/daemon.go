@@ -323,9 +323,9 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 	}
 }
 
-// read reads the site directory and asks the sources. lost lets count what lost too
-// much.
-func (d *Daemon) read(ctx context.Context, now time.Time, lost bool) (*reconcile.Site, error) {
+// read reads the site directory and asks the sources. lost says of which sources the
+// report counts that lost too much.
+func (d *Daemon) read(ctx context.Context, now time.Time, lost func(source string) bool) (*reconcile.Site, error) {
 	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded, AcceptLost: lost,
 		Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) }},
 		Known:       func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.o.Store) }})
@@ -346,7 +346,7 @@ func (d *Daemon) read(ctx context.Context, now time.Time, lost bool) (*reconcile
 // load gives the site that is to be in force.
 func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
 	began := time.Now()
-	s, err := d.read(ctx, now, false)
+	s, err := d.read(ctx, now, nil)
 	d.loadTook.Store(int64(time.Since(began)))
 	if err != nil {
 		return nil, err

@@ -34,6 +34,48 @@ func BrakeNames() []string {
 	return []string{BrakeFirst, BrakeNewlyDenied, BrakeAssetsLost, BrakeSourceLost, BrakeStaleSource, BrakeMissing, BrakeHeldTwice, BrakeAnyToAny, BrakeDefault, BrakeFailsafe}
 }
 
+// Accepts reports whether a brake is among those that somebody accepts. Of what sources
+// lost, a single source's is accepted by "source-lost=SOURCE"; the plan is made so that no
+// other's loss is in it.
+func Accepts(accepted []string, brake string) bool {
+	return slices.ContainsFunc(accepted, func(a string) bool {
+		name, _, one := strings.Cut(a, "=")
+		return name == brake && (!one || brake == BrakeSourceLost)
+	})
+}
+
+// AcceptsLost tells of which sources somebody accepts that they lost something: all by
+// "source-lost", or those that are named, a source with all its parts. nil is none.
+func AcceptsLost(accepted []string) func(source string) bool {
+	if !Accepts(accepted, BrakeSourceLost) {
+		return nil
+	}
+	return func(source string) bool {
+		return slices.ContainsFunc(accepted, func(a string) bool {
+			brake, name, one := strings.Cut(a, "=")
+			return brake == BrakeSourceLost && (!one || source == name || strings.HasPrefix(source, name+"/"))
+		})
+	}
+}
+
+// CheckAccepted says whether somebody accepts the loss of a source that there is not.
+func (s *Site) CheckAccepted(accepted []string) error {
+	for _, a := range accepted {
+		brake, name, one := strings.Cut(a, "=")
+		if brake != BrakeSourceLost || !one {
+			continue
+		}
+		var known []string
+		for i := range s.Sources {
+			known = append(known, s.Sources[i].Source)
+		}
+		if lost := AcceptsLost([]string{a}); !slices.ContainsFunc(known, lost) {
+			return fmt.Errorf("%q: there is no source %q; there is %s", a, name, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
 // maxNamed bounds the groups or flows that one sentence names.
 const maxNamed = 5
 

@@ -73,10 +73,10 @@ func states(s *reconcile.Site) string {
 func TestRegionFails(t *testing.T) {
 	c := newCloud(t, "")
 	st := state(t)
-	load := func(after time.Duration, lost bool) *reconcile.Site {
+	load := func(after time.Duration, accept ...string) *reconcile.Site {
 		t.Helper()
 		s, diags, err := reconcile.LoadWith(context.Background(), c.dir, policytest.Epoch.Add(after), []driver.Kind{}, reconcile.LoadOptions{
-			Collect: true, AcceptLost: lost, Known: func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(st) },
+			Collect: true, AcceptLost: reconcile.AcceptsLost(accept), Known: func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(st) },
 		})
 		if err != nil || s == nil {
 			t.Fatalf("%v %v", diags.All(), err)
@@ -101,7 +101,7 @@ func TestRegionFails(t *testing.T) {
 	c.add(c.other, 4)
 	// Before anything is known, a region that fails is missing, and no reason to see nothing.
 	c.w.FailNext("DescribeInstances", "UnauthorizedOperation", 1)
-	s := load(0, false)
+	s := load(0)
 	missing := 0
 	for i := range s.Sources {
 		if s.Sources[i].State == inventory.SourceMissing {
@@ -117,14 +117,14 @@ func TestRegionFails(t *testing.T) {
 	if list, err := st.Sources(); err != nil || len(list) != 1 {
 		t.Errorf("remembered are %+v, %v", list, err)
 	}
-	s = load(time.Minute, false)
+	s = load(time.Minute)
 	expect(s, "cloud/eu-central-1 current 4, cloud/eu-west-1 current 4", 8)
 	if err := s.RememberSources(st, false); err != nil {
 		t.Fatal(err)
 	}
 	c.account.Disable("eu-west-1")
 	c.add(c.one, 1)
-	s = load(2*time.Minute, false)
+	s = load(2 * time.Minute)
 	expect(s, "cloud/eu-central-1 current 5, cloud/eu-west-1 frozen 4", 9)
 	if why := s.Sources[1].String(); !strings.Contains(why, `source "cloud/eu-west-1" is frozen`) || !strings.Contains(why, `in region "eu-west-1"`) {
 		t.Error(why)
@@ -132,8 +132,21 @@ func TestRegionFails(t *testing.T) {
 	if err := s.RememberSources(st, false); err != nil {
 		t.Fatal(err)
 	}
-	expect(load(3*time.Minute, true), "cloud/eu-central-1 current 5, cloud/eu-west-1 accepted 0", 5)
-	expect(load(13*time.Minute, false), "cloud/eu-central-1 current 5, cloud/eu-west-1 stale 0", 5)
+	for _, accept := range []string{"source-lost", "source-lost=cloud", "source-lost=cloud/eu-west-1"} {
+		s = load(3*time.Minute, accept)
+		expect(s, "cloud/eu-central-1 current 5, cloud/eu-west-1 accepted 0", 5)
+		if err := s.CheckAccepted([]string{accept}); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, accept := range []string{"source-lost=cloud/eu-central-1", "source-lost=cloud/eu", "source-lost=other"} {
+		s = load(3*time.Minute, accept)
+		expect(s, "cloud/eu-central-1 current 5, cloud/eu-west-1 frozen 4", 9)
+		if err := s.CheckAccepted([]string{accept}); (err == nil) != (accept == "source-lost=cloud/eu-central-1") {
+			t.Errorf("%s: %v", accept, err)
+		}
+	}
+	expect(load(13*time.Minute), "cloud/eu-central-1 current 5, cloud/eu-west-1 stale 0", 5)
 }
 
 // Every region failing and nothing known is no inventory.

@@ -63,8 +63,9 @@ type LoadOptions struct {
 	// Known gives what is remembered of the sources of a site, by the site's name; it
 	// is asked if there are any. nil is nothing: then a source that fails is an error.
 	Known func(site string) (map[string]inventory.Known, error)
-	// AcceptLost lets the reports of sources count that lost too much.
-	AcceptLost bool
+	// AcceptLost says of which sources the reports count that lost too much, see
+	// AcceptsLost; nil is none.
+	AcceptLost func(source string) bool
 	// Quarantined are asked for assets that are cut off.
 	Quarantined []InQuarantine
 	// Config reads the site directory; nil stands for config.Load. For whoever has read it

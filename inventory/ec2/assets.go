@@ -38,6 +38,7 @@ type Report struct {
 //     external, since who holds its address is not known here (a service's interface
 //     is a peer, and nobody's to put under policy but the service's).
 func (w *World) Report(s *Settings) Report {
+	w = w.sorted()
 	b := builder{w: w, s: s, assets: map[string]*inventory.Asset{}, images: map[string]string{}}
 	for _, i := range w.Images {
 		b.images[i.ID] = i.Name
@@ -70,6 +71,16 @@ func (w *World) Report(s *Settings) Report {
 		}
 	}
 	return b.report()
+}
+
+// sorted is the world with its lists in order: of several interfaces that say something
+// of one asset the first ones' word must not depend on who answered first.
+func (w *World) sorted() *World {
+	c := *w
+	c.Interfaces = slices.SortedFunc(slices.Values(w.Interfaces), func(a, b ec2api.Interface) int { return cmp.Compare(a.ID, b.ID) })
+	c.Instances = slices.SortedFunc(slices.Values(w.Instances), func(a, b ec2api.Instance) int { return cmp.Compare(a.ID, b.ID) })
+	c.Functions = slices.SortedFunc(slices.Values(w.Functions), func(a, b ec2api.Function) int { return cmp.Compare(a.ARN, b.ARN) })
+	return &c
 }
 
 type builder struct {

@@ -11,6 +11,7 @@ import (
 	"bulkhead/drivers/aws/awstest"
 	"bulkhead/inventory"
 	"bulkhead/inventory/ec2"
+	"bulkhead/pkg/aws/ec2api"
 )
 
 func byName(t *testing.T, list []ec2.Result, name string) ec2.Result {
@@ -83,8 +84,31 @@ func TestRead(t *testing.T) {
 		if c.Service == "ec2" && c.Params["MaxResults"] == "" {
 			t.Errorf("%s came without MaxResults: %v", c.Action, c.Params)
 		}
+		if (c.Action == "DescribeInstances" || c.Action == "DescribeNetworkInterfaces") && c.Params["IncludeManagedResources"] != "true" {
+			t.Errorf("%s leaves out what is hidden", c.Action)
+		}
 		if c.Mutating {
 			t.Errorf("%s writes", c.Action)
+		}
+	}
+}
+
+// What Uses says is allowed is enough, and nothing of it is too much.
+func TestUses(t *testing.T) {
+	e := newEstate(t)
+	e.s.Roles, e.s.ExternalID, e.s.ImageNames, e.s.VPCs = []string{ec2.Own, e.role}, "b-1", true, []string{e.vpc}
+	everywhere, own := e.s.Uses()
+	names := ec2api.ActionsFor(append(everywhere, own...)...)
+	e.use(t, e.mine.AddKey("least", names...))
+	for _, r := range ec2.Read(t.Context(), &e.s) {
+		if r.Err != nil {
+			t.Error(r.Err)
+		}
+	}
+	for _, n := range names {
+		_, action, _ := strings.Cut(n, ":")
+		if e.w.CountCalls(action) == 0 {
+			t.Errorf("%s is allowed and never called", n)
 		}
 	}
 }

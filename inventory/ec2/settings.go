@@ -78,6 +78,28 @@ func (s *Settings) Parts() []Part {
 	return out
 }
 
+// Uses lists what the settings need IAM actions for, see ec2api.Policy: in every account,
+// and in the credentials' own besides what it takes to assume roles.
+func (s *Settings) Uses() (everywhere, own []ec2api.Use) {
+	everywhere = []ec2api.Use{ec2api.Inventory}
+	if s.ImageNames {
+		everywhere = append(everywhere, ec2api.ImageNames)
+	}
+	switch s.Functions {
+	case FunctionsOff:
+	case FunctionsManage:
+		everywhere = append(everywhere, ec2api.Functions, ec2api.ManageFunctions)
+	default:
+		everywhere = append(everywhere, ec2api.Functions)
+	}
+	for _, r := range s.Roles {
+		if r != Own {
+			own = []ec2api.Use{ec2api.AssumeRole}
+		}
+	}
+	return everywhere, own
+}
+
 var (
 	regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$`)
 	vpcID      = regexp.MustCompile(`^vpc-[0-9a-f]{8,17}$`)

@@ -145,14 +145,22 @@ func TestFunctionGroups(t *testing.T) {
 	if _, err := w.c.SetFunctionGroups(ctx, list[0], []string{b}); err != nil {
 		t.Error(err)
 	}
-	// From a revision that is no more, and while the first is under way.
-	if _, err := w.c.SetFunctionGroups(ctx, list[0], []string{a}); err == nil {
-		t.Error("an old revision is taken")
+	// While that is under way, and then from a revision that is no more.
+	if _, err := w.c.SetFunctionGroups(ctx, list[0], []string{a}); ec2api.KindOf(err) != ec2api.InUse {
+		t.Errorf("two updates at once: %v", err)
+	}
+	w.FunctionLag(0)
+	moved := list[0]
+	moved.Revision = "00000000-0000-0000-0000-000000000000"
+	arn2 := w.r.AddFunction(awstest.FunctionSpec{Name: "other", Subnets: []string{w.sub}, Groups: []string{a}})
+	moved.ARN = arn2
+	if _, err := w.c.SetFunctionGroups(ctx, moved, []string{b}); ec2api.KindOf(err) != ec2api.Moved {
+		t.Errorf("an old revision is taken: %v", err)
 	}
 	if _, err := w.c.SetFunctionGroups(ctx, list[0], nil); err == nil {
 		t.Error("a function would leave its VPC")
 	}
-	if f := w.r.Functions()[0]; !slices.Equal(f.Groups, []string{b}) {
+	if f := w.r.Functions()[1]; f.Name != "report" || !slices.Equal(f.Groups, []string{b}) {
 		t.Errorf("%+v", f)
 	}
 }

@@ -22,6 +22,7 @@ const (
 	NotFound    Kind = "not-found"   // what the call names does not exist, or not yet
 	Duplicate   Kind = "duplicate"   // what the call would make exists
 	InUse       Kind = "in-use"      // something still refers to it
+	Moved       Kind = "moved"       // it is no longer what it was read as: read it again
 	Limit       Kind = "limit"       // a quota
 	Credentials Kind = "credentials" // there are none, or AWS does not take them
 	Unreachable Kind = "unreachable" // no answer
@@ -109,6 +110,7 @@ var classes = []struct {
 		"IncompleteSignature", "OptInRequired", "PendingVerification", "InvalidAccessKeyId",
 	}},
 	{InUse, []string{"DependencyViolation", "ResourceConflictException", "ResourceInUseException"}},
+	{Moved, []string{"PreconditionFailedException", "PrefixListVersionMismatch", "IncorrectState"}},
 	{Limit, []string{"RulesPerSecurityGroupLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded", "SecurityGroupLimitExceeded", "TagLimitExceeded", "SecurityGroupsPerInstanceLimitExceeded"}},
 	{NotFound, []string{"ResourceNotFoundException"}},
 }

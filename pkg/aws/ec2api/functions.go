@@ -65,8 +65,8 @@ func (c *Client) FunctionTags(ctx context.Context, arn string) (map[string]strin
 }
 
 // SetFunctionGroups replaces all the security groups of a function; its subnets stay as
-// f has them. It is refused where the configuration is not the revision that f was read
-// with. AWS is not done when it returns: Function.UpdateStatus says when. The answer is
+// f has them. It is refused (kind Moved) where the configuration is not the revision that
+// f was read with, and (kind InUse) while an update is under way. AWS is not done when it returns: Function.UpdateStatus says when. The answer is
 // the new revision.
 func (c *Client) SetFunctionGroups(ctx context.Context, f Function, groups []string) (revision string, err error) {
 	if len(groups) == 0 {

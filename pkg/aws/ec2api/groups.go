@@ -165,7 +165,7 @@ func (c *Client) PrefixListEntries(ctx context.Context, id string) ([]netip.Pref
 // LaunchTemplates reads the launch templates, in order of ID.
 func (c *Client) LaunchTemplates(ctx context.Context) ([]LaunchTemplate, error) {
 	all, err := list(ctx, c, describeTemplates, func(token *string) ([]types.LaunchTemplate, *string, error) {
-		out, err := c.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{MaxResults: aws.Int32(pageSizeSmall), NextToken: token})
+		out, err := c.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{IncludeManagedResources: aws.Bool(hidden), MaxResults: aws.Int32(pageSizeSmall), NextToken: token})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -187,7 +187,7 @@ func (c *Client) LaunchTemplates(ctx context.Context) ([]LaunchTemplate, error) 
 // TemplateVersions reads the versions of a launch template, the oldest first.
 func (c *Client) TemplateVersions(ctx context.Context, template string) ([]TemplateVersion, error) {
 	all, err := list(ctx, c, describeTemplateVersion, func(token *string) ([]types.LaunchTemplateVersion, *string, error) {
-		out, err := c.ec2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: &template, MaxResults: aws.Int32(pageSizeSmall), NextToken: token})
+		out, err := c.ec2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{IncludeManagedResources: aws.Bool(hidden), LaunchTemplateId: &template, MaxResults: aws.Int32(pageSizeSmall), NextToken: token})
 		if err != nil {
 			return nil, nil, err
 		}

@@ -21,6 +21,10 @@ const (
 	maxFilter      = 200 // values of one filter
 )
 
+// hidden asks for what services of AWS manage and the account has hidden from its own
+// eyes, too: it is on the network, visible or not.
+const hidden = true
+
 // in is a filter; nil where there are no values, which asks for everything.
 func in(name string, values []string) []types.Filter {
 	if len(values) == 0 {
@@ -33,7 +37,7 @@ func in(name string, values []string) []types.Filter {
 // Terminated ones are among them, for about an hour.
 func (c *Client) Instances(ctx context.Context, vpcs ...string) ([]Instance, error) {
 	all, err := list(ctx, c, describeInstances, func(token *string) ([]types.Reservation, *string, error) {
-		out, err := c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{Filters: in("vpc-id", vpcs), MaxResults: aws.Int32(pageSize), NextToken: token})
+		out, err := c.ec2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{IncludeManagedResources: aws.Bool(hidden), Filters: in("vpc-id", vpcs), MaxResults: aws.Int32(pageSize), NextToken: token})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -56,7 +60,7 @@ func (c *Client) Instances(ctx context.Context, vpcs ...string) ([]Instance, err
 // order of ID.
 func (c *Client) Interfaces(ctx context.Context, vpcs ...string) ([]Interface, error) {
 	all, err := list(ctx, c, describeInterfaces, func(token *string) ([]types.NetworkInterface, *string, error) {
-		out, err := c.ec2.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{Filters: in("vpc-id", vpcs), MaxResults: aws.Int32(pageSize), NextToken: token})
+		out, err := c.ec2.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{IncludeManagedResources: aws.Bool(hidden), Filters: in("vpc-id", vpcs), MaxResults: aws.Int32(pageSize), NextToken: token})
 		if err != nil {
 			return nil, nil, err
 		}

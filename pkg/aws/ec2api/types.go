@@ -110,11 +110,9 @@ type Rule struct {
 type PrefixList struct {
 	ID, Name, Owner, State string
 	IPv6                   bool // it holds IPv6 prefixes, otherwise IPv4
-	// MaxEntries is what a rule that names the list counts as; 0 for a list of AWS, whose
-	// weight only the documentation tells.
-	MaxEntries int
-	Version    int64
-	Tags       map[string]string
+	MaxEntries             int  // see Weight; 0 for a list of AWS
+	Version                int64
+	Tags                   map[string]string
 }
 
 // Function is a Lambda function that is attached to a VPC. It has no interface of its

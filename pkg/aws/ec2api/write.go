@@ -158,7 +158,7 @@ func permissions(rules []Rule) []types.IpPermission {
 			at[k] = j
 			p := types.IpPermission{IpProtocol: &r.Protocol}
 			if r.hasPorts() {
-				p.FromPort, p.ToPort = aws.Int32(int32(r.From)), aws.Int32(int32(r.To)) //nolint:gosec // ports and ICMP types
+				p.FromPort, p.ToPort = aws.Int32(int32(r.From)), aws.Int32(int32(r.To))
 			}
 			out = append(out, p)
 		}

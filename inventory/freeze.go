@@ -20,6 +20,7 @@ type Heard struct {
 	Where      string        // where the source is configured, for errors
 	Report     Report        // if Err is nil
 	Err        error
+	At         time.Time // when it was heard; zero: now
 }
 
 // Known is what is remembered of a source from earlier reads.
@@ -112,7 +113,7 @@ func (h *Heard) gone() Report {
 }
 
 func stand(h *Heard, k *Known, isKnown bool, lostPercent int, accept bool, now time.Time) Standing {
-	s := Standing{Source: h.Source, State: SourceCurrent, Report: h.Report, next: Known{At: now, Report: h.Report}}
+	s := Standing{Source: h.Source, State: SourceCurrent, Report: h.Report, next: Known{At: cmp.Or(h.At, now), Report: h.Report}}
 	if isKnown {
 		s.Why = trouble(h, &k.Report, lostPercent)
 	}

@@ -55,6 +55,7 @@ func SourceSettings(typ string) []SettingKey {
 			{Name: "image_names", Doc: "Whether the names of instances' images are asked for, too (default false).", Shape: ShapeFlag},
 			{Name: "public_addresses", Doc: "Whether public IPv4 addresses, which AWS translates, are addresses of the assets, too (default false).", Shape: ShapeFlag},
 			{Name: "endpoint", Doc: "URL of an emulator that stands in for AWS (default AWS, or AWS_ENDPOINT_URL).", Shape: ShapeText},
+			{Name: "every", Doc: "How often the daemon asks at most (default 1m).", Shape: ShapeDuration},
 			{Name: "timeout", Doc: "How long the read of one account and region may take (default 2m).", Shape: ShapeDuration},
 		}
 	}

@@ -85,8 +85,21 @@ func hearEC2(ctx context.Context, src *config.Source) []inventory.Heard {
 	if all := l.All(); len(all) > 0 {
 		return []inventory.Heard{heard(src, inventory.Report{}, fmt.Errorf("its settings: %s", all[0].Message))}
 	}
+	return heardEC2(src, ec2.Read(ctx, s))
+}
+
+// unheardEC2 is a source of type ec2 that has not answered yet, in its parts.
+func unheardEC2(src *config.Source) []inventory.Heard {
+	var list []ec2.Result
+	for _, p := range ec2Settings(src, &diag.List{}).Parts() {
+		list = append(list, ec2.Result{Part: p, Err: errUnheard})
+	}
+	return heardEC2(src, list)
+}
+
+func heardEC2(src *config.Source, list []ec2.Result) []inventory.Heard {
 	var out []inventory.Heard
-	for _, r := range ec2.Read(ctx, s) {
+	for _, r := range list {
 		out = append(out, r.Heard(src.Name, src.Trust, src.StaleAfter, src.Pos.String()))
 	}
 	return out

@@ -66,6 +66,8 @@ type LoadOptions struct {
 	// AcceptLost says of which sources the reports count that lost too much, see
 	// AcceptsLost; nil is none.
 	AcceptLost func(source string) bool
+	// Ears hear the sources that take their time; nil waits for them here.
+	Ears *Ears
 	// Quarantined are asked for assets that are cut off.
 	Quarantined []InQuarantine
 	// Config reads the site directory; nil stands for config.Load. For whoever has read it

@@ -35,7 +35,10 @@ func collect(ctx context.Context, cfg *config.Site, opt LoadOptions, now time.Ti
 	for name, k := range known {
 		at[name] = k.At
 	}
-	heard := hear(ctx, set.Sources)
+	heard := hear(ctx, set.Sources, opt.Ears)
+	if opt.Ears != nil {
+		opt.Ears.opened()
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err // an interrupted read is no fault of the source
 	}
@@ -44,12 +47,19 @@ func collect(ctx context.Context, cfg *config.Site, opt LoadOptions, now time.Ti
 }
 
 // hear asks the sources, side by side: one that is slow keeps no other waiting. A source
-// that is read in parts is heard in parts.
-func hear(ctx context.Context, sources []config.Source) (out []inventory.Heard) {
+// that is read in parts is heard in parts; what takes its time is left to the ears, if
+// there are any.
+func hear(ctx context.Context, sources []config.Source, ears *Ears) (out []inventory.Heard) {
 	each := make([][]inventory.Heard, len(sources))
 	var wg sync.WaitGroup
 	for i := range sources {
-		wg.Go(func() { each[i] = hearOne(ctx, &sources[i]) })
+		wg.Go(func() {
+			if ears != nil && sources[i].Type == config.SourceEC2 {
+				each[i] = ears.hear(ctx, &sources[i])
+				return
+			}
+			each[i] = hearOne(ctx, &sources[i])
+		})
 	}
 	wg.Wait()
 	return slices.Concat(each...)

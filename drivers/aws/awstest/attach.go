@@ -99,6 +99,11 @@ func (c *call) carry(i *Interface, groups []string) error {
 	if len(groups) > c.w.quotas(c.account, c.region).GroupsPerInterface {
 		return refuse("SecurityGroupsPerInterfaceLimitExceeded", "The maximum number of security groups per interface has been reached.")
 	}
+	for _, id := range i.Groups {
+		if !slices.Contains(groups, id) && c.w.faults.detachLag > 0 && !c.seen.DryRun {
+			c.w.faults.detaching[id] = c.w.faults.detachLag
+		}
+	}
 	edit(c.t.interfaces, i.ID, func(i *Interface) { i.Groups = slices.Sorted(slices.Values(groups)) })
 	return nil
 }

@@ -56,13 +56,12 @@ type caller struct {
 	key             *accessKey
 }
 
-// The form of the header (Signature Version 4). The signature is not verified: the
-// key's id, the scope and the signed headers are what a client gets wrong.
-var authForm = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([A-Z0-9]{16,32})/([0-9]{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request, ?SignedHeaders=([a-z0-9;-]+), ?Signature=[0-9a-f]{64}$`)
+// The form of the header (Signature Version 4).
+var authForm = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([A-Z0-9]{16,32})/([0-9]{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request, ?SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})$`)
 
 // authenticate finds who calls which service in which region. The service is known as
 // far as the header could be read, even with an error: the error's form depends on it.
-func (w *World) authenticate(req *http.Request) (caller, error) {
+func (w *World) authenticate(req *http.Request, body []byte) (caller, error) {
 	header := req.Header.Get("Authorization")
 	if header == "" {
 		return caller{service: "ec2"}, refuse("MissingAuthenticationToken", "Request is missing Authentication Token")
@@ -73,7 +72,7 @@ func (w *World) authenticate(req *http.Request) (caller, error) {
 	}
 	c := caller{region: m[3], service: m[4]}
 	date := req.Header.Get("X-Amz-Date")
-	if !strings.HasPrefix(date, m[2]+"T") {
+	if !strings.HasPrefix(date, m[2]+"T") || len(date) != len("20060102T150405Z") {
 		return c, refuse("SignatureDoesNotMatch", "Date in Credential scope does not match the date %q of the request", date)
 	}
 	for _, h := range []string{"host", "x-amz-date"} {
@@ -87,6 +86,9 @@ func (w *World) authenticate(req *http.Request) (caller, error) {
 	case key == nil || key.token != token:
 		return c, refuse(inService(c.service, "AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException"),
 			"AWS was not able to validate the provided access credentials")
+	case key.signed(req, body, date, c.region, c.service, m[5]) != m[6]:
+		return c, refuse(inService(c.service, "AuthFailure", "SignatureDoesNotMatch", "InvalidSignatureException"),
+			"The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method.")
 	case key.token != "" && !w.now().Before(key.expires):
 		return c, refuse(inService(c.service, "RequestExpired", "ExpiredToken", "ExpiredTokenException"),
 			"The security token included in the request is expired")

@@ -1,12 +1,16 @@
 package awstest_test
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -39,6 +43,8 @@ func TestUnknownKey(t *testing.T) {
 	e := newEstate(t)
 	c := as(e.w, here, awstest.Key{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "no"})
 	_, err := c.ec2.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
+	wants(t, err, "AuthFailure")
+	_, err = as(e.w, here, awstest.Key{ID: e.key.ID, Secret: "no"}).ec2.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
 	wants(t, err, "AuthFailure")
 	_, err = c.lambda.ListFunctions(t.Context(), &lambda.ListFunctionsInput{})
 	wants(t, err, "UnrecognizedClientException")
@@ -102,44 +108,53 @@ func TestAssumeRole(t *testing.T) {
 // What is not signed, or not as AWS signs, is refused before anything else.
 func TestHeaders(t *testing.T) {
 	e := newEstate(t)
-	const good = "AWS4-HMAC-SHA256 Credential=KEY/20260102/eu-central-1/ec2/aws4_request, SignedHeaders=content-type;host;x-amz-date, Signature="
-	sig := strings.Repeat("0f", 32)
-	for name, c := range map[string]struct{ auth, body, want string }{
-		"none":           {"", "Action=DescribeVpcs&Version=2016-11-15", "MissingAuthenticationToken"},
-		"basic":          {"Basic Zm9v", "Action=DescribeVpcs&Version=2016-11-15", "IncompleteSignature"},
-		"short":          {good + "0f", "Action=DescribeVpcs&Version=2016-11-15", "IncompleteSignature"},
-		"date":           {strings.Replace(good, "20260102", "20260101", 1) + sig, "Action=DescribeVpcs&Version=2016-11-15", "SignatureDoesNotMatch"},
-		"host":           {strings.Replace(good, ";host", "", 1) + sig, "Action=DescribeVpcs&Version=2016-11-15", "IncompleteSignature"},
-		"no action":      {good + sig, "Action=Describe&Version=2016-11-15", "InvalidAction"},
-		"no version":     {good + sig, "Action=DescribeVpcs", "NoSuchVersion"},
-		"unknown":        {good + sig, "Action=DescribeVpcs&Version=2016-11-15&VpcIds.1=vpc-0", "UnknownParameter"},
-		"twice":          {good + sig, "Action=DescribeVpcs&Version=2016-11-15&Action=DescribeVpcs", "MalformedQueryString"},
-		"hole":           {good + sig, "Action=DescribeVpcs&Version=2016-11-15&VpcId.2=vpc-0", "InvalidParameterValue"},
-		"not a number":   {good + sig, "Action=DescribeVpcs&Version=2016-11-15&MaxResults=many", "InvalidParameterValue"},
-		"no list":        {good + sig, "Action=DescribeVpcs&Version=2016-11-15&VpcId=vpc-0", "UnknownParameter"},
-		"deep":           {good + sig, "Action=DescribeVpcs&Version=2016-11-15&Filter.1.Value.1.Name=x", "MissingParameter"},
-		"nothing wrong":  {good + sig, "Action=DescribeVpcs&Version=2016-11-15", ""},
-		"semicolons":     {good + sig, "Action=DescribeVpcs;Version=2016-11-15", "MalformedQueryString"},
-		"nothing at all": {good + sig, "", "InvalidAction"},
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	const vpcs = "Action=DescribeVpcs&Version=2016-11-15"
+	replace := func(old, with string) func(string) string {
+		return func(s string) string { return strings.Replace(s, old, with, 1) }
+	}
+	for name, c := range map[string]struct {
+		spoil      func(string) string // the Authorization header
+		body, want string
+	}{
+		"none":           {func(string) string { return "" }, vpcs, "MissingAuthenticationToken"},
+		"basic":          {func(string) string { return "Basic Zm9v" }, vpcs, "IncompleteSignature"},
+		"short":          {func(s string) string { return s[:len(s)-1] }, vpcs, "IncompleteSignature"},
+		"date":           {replace("20260102", "20260101"), vpcs, "SignatureDoesNotMatch"},
+		"host":           {replace(";host", ""), vpcs, "IncompleteSignature"},
+		"region":         {replace(here, there), vpcs, "AuthFailure"},
+		"no action":      {nil, "Action=Describe&Version=2016-11-15", "InvalidAction"},
+		"no version":     {nil, "Action=DescribeVpcs", "NoSuchVersion"},
+		"unknown":        {nil, vpcs + "&VpcIds.1=vpc-0", "UnknownParameter"},
+		"twice":          {nil, vpcs + "&Action=DescribeVpcs", "MalformedQueryString"},
+		"hole":           {nil, vpcs + "&VpcId.2=vpc-0", "InvalidParameterValue"},
+		"not a number":   {nil, vpcs + "&MaxResults=many", "InvalidParameterValue"},
+		"no list":        {nil, vpcs + "&VpcId=vpc-0", "UnknownParameter"},
+		"deep":           {nil, vpcs + "&Filter.1.Value.1.Name=x", "MissingParameter"},
+		"nothing wrong":  {nil, vpcs, ""},
+		"semicolons":     {nil, "Action=DescribeVpcs;Version=2016-11-15", "MalformedQueryString"},
+		"nothing at all": {nil, "", "InvalidAction"},
 	} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://aws.test/", strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		req.Header.Set("X-Amz-Date", "20260102T030405Z")
-		if c.auth != "" {
-			req.Header.Set("Authorization", strings.Replace(c.auth, "KEY", e.key.ID, 1))
+		key := aws.Credentials{AccessKeyID: e.key.ID, SecretAccessKey: e.key.Secret}
+		hash := fmt.Sprintf("%x", sha256.Sum256([]byte(c.body)))
+		if err := v4.NewSigner().SignHTTP(t.Context(), key, req, hash, "ec2", here, now); err != nil {
+			t.Fatal(err)
+		}
+		if c.spoil != nil {
+			req.Header.Set("Authorization", c.spoil(req.Header.Get("Authorization")))
 		}
 		resp, err := e.w.HTTPClient().Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := make([]byte, 4096)
-		n, _ := resp.Body.Read(body)
+		body, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		text := string(body[:n])
-		if c.want == "" && resp.StatusCode != http.StatusOK || c.want != "" && !strings.Contains(text, "<Code>"+c.want+"</Code>") {
+		if text := string(body); err != nil || c.want == "" && resp.StatusCode != http.StatusOK || c.want != "" && !strings.Contains(text, "<Code>"+c.want+"</Code>") {
 			t.Errorf("%s: %d %s, want %q", name, resp.StatusCode, text, c.want)
 		}
 	}

@@ -72,7 +72,13 @@ func orElse(s *string, v string) {
 // AddInterface makes an interface of no instance: one that is not attached, or with a
 // Requester one that a service holds.
 func (r Region) AddInterface(s InterfaceSpec) (id string) {
-	r.change(func(t *tables) { id = r.newInterface(t, s).ID })
+	r.change(func(t *tables) {
+		i := r.newInterface(t, s)
+		if i.Type == "interface" && !i.RequesterManaged {
+			i.Status = "available"
+		}
+		id = i.ID
+	})
 	return id
 }
 
@@ -85,11 +91,12 @@ func (r Region) newInterface(t *tables, s InterfaceSpec) *Interface {
 	}
 	orElse(&i.Type, "interface")
 	i.MAC = r.w.mac(i.ID)
+	taken := t.taken(sub.ID)
 	for _, a := range s.Private {
 		i.Private = append(i.Private, netip.MustParseAddr(a))
 	}
 	if len(i.Private) == 0 {
-		a, ok := nextAddr(sub.CIDR, t.taken(sub.ID))
+		a, ok := nextAddr(sub.CIDR, taken)
 		if !ok {
 			panic(fmt.Sprintf("awstest: subnet %s is full", sub.ID))
 		}
@@ -99,7 +106,7 @@ func (r Region) newInterface(t *tables, s InterfaceSpec) *Interface {
 		i.IPv6 = append(i.IPv6, netip.MustParseAddr(a))
 	}
 	for _, a := range slices.Concat(i.Private, i.IPv6) {
-		if !sub.CIDR.Contains(a) && !(sub.IPv6.IsValid() && sub.IPv6.Contains(a)) || t.taken(sub.ID)(a) {
+		if !sub.CIDR.Contains(a) && !(sub.IPv6.IsValid() && sub.IPv6.Contains(a)) || taken(a) {
 			panic(fmt.Sprintf("awstest: %s is not to be had in subnet %s", a, sub.ID))
 		}
 	}
@@ -129,15 +136,21 @@ func (r Region) newInterface(t *tables, s InterfaceSpec) *Interface {
 	return i
 }
 
-// taken reports which addresses of a subnet are in use.
+// taken gives which addresses of a subnet are in use.
 func (t *tables) taken(subnet string) func(netip.Addr) bool {
-	return func(a netip.Addr) bool {
-		for _, i := range t.interfaces {
-			if i.Subnet == subnet && i.Holds(a) {
-				return true
-			}
+	used := map[netip.Addr]bool{}
+	var delegated []netip.Prefix
+	for _, i := range t.interfaces {
+		if i.Subnet != subnet {
+			continue
 		}
-		return false
+		for _, a := range slices.Concat(i.Private, i.IPv6) {
+			used[a] = true
+		}
+		delegated = append(delegated, i.Prefixes...)
+	}
+	return func(a netip.Addr) bool {
+		return used[a] || slices.ContainsFunc(delegated, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
 }
 

@@ -3,6 +3,7 @@ package awstest
 import (
 	"maps"
 	"net/netip"
+	"strings"
 )
 
 // AddImage makes a machine image; platform is "windows" or "".
@@ -50,29 +51,37 @@ func (r Region) addPrefixList(account, name string, most, weight int, cidrs []st
 }
 
 // progress counts a read of a list that is being made or changed, and ends that after
-// as many as the world's lag.
+// as many as the world's lag. Until then a change has no effect.
 func (w *World) progress(c *call, l *PrefixList) {
-	if l.lag == 0 || c.in.t.prefixLists[l.ID] == nil {
+	if l = c.in.t.prefixLists[l.ID]; l == nil || l.lag == 0 {
 		return
 	}
 	t := c.in.t.clone()
-	edit(t.prefixLists, l.ID, func(l *PrefixList) {
-		if l.lag = max(0, l.lag-1); l.lag > 0 {
-			return
-		}
-		switch l.State {
-		case "create-in-progress":
-			l.State = "create-complete"
-		case "modify-in-progress":
-			l.State = "modify-complete"
-		case "delete-in-progress":
-			l.State = "delete-complete"
-		}
-	})
-	if l := t.prefixLists[l.ID]; l.State == "delete-complete" {
-		delete(t.prefixLists, l.ID)
+	edit(t.prefixLists, l.ID, func(l *PrefixList) { l.lag-- })
+	if t.prefixLists[l.ID].lag == 0 {
+		t.complete(l.ID)
 	}
 	c.in.t = t
+}
+
+// complete ends what is in progress with a list.
+func (t *tables) complete(id string) {
+	l := *t.prefixLists[id]
+	what, _, _ := strings.Cut(l.State, "-in-progress")
+	switch {
+	case what == "delete":
+		delete(t.prefixLists, id)
+		return
+	case what == "modify" && l.next == nil:
+		l.State = "modify-failed"
+	case what == "modify":
+		l = *l.next
+		l.State = "modify-complete"
+	default:
+		l.State = what + "-complete"
+	}
+	l.lag, l.next = 0, nil
+	t.prefixLists[id] = &l
 }
 
 // FunctionSpec is a Lambda function to make.

@@ -19,6 +19,9 @@ type Call struct {
 	Lost            bool              // done or not, it was not answered
 }
 
+// RequestLost is the code in the log of a call that never arrived.
+const RequestLost = "RequestLost"
+
 // Calls gives the calls since the world began, or since ResetCalls.
 func (w *World) Calls() []Call {
 	defer w.lock()()

@@ -2,9 +2,11 @@ package awstest_test
 
 import (
 	"errors"
+	"net/http"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -31,7 +33,9 @@ func ofConfig(cfg aws.Config) *clients {
 // dial makes clients of any endpoint, with what the environment says of credentials.
 func dial(t testing.TB, url, region string, opts ...func(*config.LoadOptions) error) *clients {
 	t.Helper()
-	cfg, err := config.LoadDefaultConfig(t.Context(), append(opts, config.WithRegion(region), config.WithBaseEndpoint(url))...)
+	// Connections that are kept would outlive the test.
+	client := awshttp.NewBuildableClient().WithTransportOptions(func(tr *http.Transport) { tr.DisableKeepAlives = true })
+	cfg, err := config.LoadDefaultConfig(t.Context(), append(opts, config.WithRegion(region), config.WithBaseEndpoint(url), config.WithHTTPClient(client))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func ofTags() []contract {
 	return []contract{
 		{name: "a group is tagged", call: tag("a", "1"), state: tags(1)},
 		{name: "AWS's tags are AWS's", call: tag("aws:a", "1"), code: "InvalidParameterValue"},
-		{name: "a key has at most 128 characters", call: tag(strings.Repeat("k", 129), "1"), code: "InvalidParameterValue"},
+		{name: "a key has at most 127 characters, or 128", call: tag(strings.Repeat("k", 129), "1"), code: "InvalidParameterValue"},
 		{name: "a value has at most 256 characters", call: tag("a", strings.Repeat("v", 257)), code: "InvalidParameterValue"},
 		{name: "at most 50 tags", call: func(b *bench) error {
 			var all []types.Tag
@@ -75,18 +75,20 @@ func (b *bench) list(most int32, networks ...string) string {
 	return id
 }
 
-func (b *bench) settle(id string) {
+// settle waits until no change of a list is in progress.
+func (b *bench) settle(id string) types.ManagedPrefixList {
 	for range 60 {
 		got, err := b.api.DescribeManagedPrefixLists(b.t.Context(), &ec2.DescribeManagedPrefixListsInput{PrefixListIds: []string{id}})
 		b.must(err)
-		if strings.HasSuffix(string(got.PrefixLists[0].State), "-complete") {
-			return
+		if l := got.PrefixLists[0]; !strings.HasSuffix(string(l.State), "-in-progress") {
+			return l
 		}
 		if !b.mine {
 			time.Sleep(time.Second)
 		}
 	}
 	b.t.Fatal("the prefix list is never complete")
+	return types.ManagedPrefixList{}
 }
 
 func listed(id string) types.IpPermission {
@@ -135,7 +137,17 @@ func ofPrefixLists() []contract {
 			id := b.list(60, "10.0.0.0/8")
 			b.must(b.ingress(listed(id)))
 			_, err := b.api.ModifyManagedPrefixList(b.t.Context(), &ec2.ModifyManagedPrefixListInput{PrefixListId: &id, MaxEntries: aws.Int32(61)})
+			b.must(err)
+			if got := b.settle(id); got.State != types.PrefixListStateModifyFailed || *got.MaxEntries != 60 || !strings.Contains(*got.StateMessage, b.id) {
+				return fmt.Errorf("the list is in state %s", got.State)
+			}
+			return nil
+		}},
+		{name: "a list that is referred to stays", needs: lists, call: func(b *bench) error {
+			id := b.list(5, "10.0.0.0/8")
+			b.must(b.ingress(listed(id)))
+			_, err := b.api.DeleteManagedPrefixList(b.t.Context(), &ec2.DeleteManagedPrefixListInput{PrefixListId: &id})
 			return err
-		}, code: "RulesPerSecurityGroupLimitExceeded"},
+		}, code: "DependencyViolation"},
 	}
 }

@@ -32,7 +32,11 @@ func ofRules() []contract {
 		return func(b *bench) string {
 			ps := b.read(b.id).IpPermissions
 			if len(ps) != 1 || *ps[0].IpProtocol != want {
-				return fmt.Sprintf("echoed %+v", ps)
+				var got []string
+				for _, p := range ps {
+					got = append(got, *p.IpProtocol)
+				}
+				return fmt.Sprintf("echoed %q", got)
 			}
 			return ""
 		}
@@ -40,6 +44,10 @@ func ofRules() []contract {
 	no := types.IpPermission{IpProtocol: aws.String("tcp"), IpRanges: []types.IpRange{{CidrIp: aws.String("10.0.0.0/8")}}}
 	twice := func(first, second types.IpPermission) func(*bench) error {
 		return func(b *bench) error { b.must(b.ingress(first)); return b.ingress(second) }
+	}
+	var six []string
+	for i := range 60 {
+		six = append(six, fmt.Sprintf("2001:db8::%x/128", i+1))
 	}
 	return []contract{
 		{name: "a rule is not there twice", call: twice(cidrs("tcp", 1, 1, "10.0.0.0/8"), cidrs("tcp", 1, 1, "10.0.0.0/8")), code: "InvalidPermission.Duplicate"},
@@ -75,6 +83,11 @@ func ofRules() []contract {
 		{name: "an address is no network", call: adds(cidrs("tcp", 1, 1, "10.0.0.1")), code: "InvalidParameterValue"},
 		{name: "IPv6 has its own list", call: adds(cidrs("tcp", 1, 1, "2001:db8::/32")), code: "InvalidParameterValue"},
 		{name: "a rule has a source", call: adds(cidrs("tcp", 1, 1)), code: "InvalidParameterValue"},
+		{name: "a network and a reference are two permissions", call: func(b *bench) error {
+			p := cidrs("tcp", 1, 1, "10.0.0.0/8")
+			p.UserIdGroupPairs = []types.UserIdGroupPair{{GroupId: &b.id2}}
+			return b.ingress(p)
+		}, code: "InvalidParameterCombination"},
 		{name: "a description of a network has an ampersand", call: func(b *bench) error {
 			p := cidrs("tcp", 1, 1, "10.0.0.0/8")
 			p.IpRanges[0].Description = aws.String("a & b")
@@ -94,10 +107,6 @@ func ofRules() []contract {
 		{name: "a reference is not to another VPC", call: func(b *bench) error { return b.ingress(ref("tcp", 1, 1, b.group(b.other))) }, code: "InvalidGroup.NotFound"},
 		{name: "sixty rules of either family", call: func(b *bench) error {
 			b.must(b.ingress(cidrs("tcp", 1, 1, hosts(60)...)))
-			var six []string
-			for i := range 60 {
-				six = append(six, fmt.Sprintf("2001:db8::%x/128", i+1))
-			}
 			return b.ingress(v6("tcp", 1, 1, six...))
 		}, state: has(60)},
 		{name: "not sixty-one", call: func(b *bench) error {
@@ -106,6 +115,10 @@ func ofRules() []contract {
 		}, code: "RulesPerSecurityGroupLimitExceeded", state: has(60)},
 		{name: "nor a reference beside sixty", call: func(b *bench) error {
 			b.must(b.ingress(cidrs("tcp", 1, 1, hosts(60)...)))
+			return b.ingress(ref("tcp", 2, 2, b.id2))
+		}, code: "RulesPerSecurityGroupLimitExceeded"},
+		{name: "of either family", call: func(b *bench) error {
+			b.must(b.ingress(v6("tcp", 1, 1, six...)))
 			return b.ingress(ref("tcp", 2, 2, b.id2))
 		}, code: "RulesPerSecurityGroupLimitExceeded"},
 		{name: "a call gives at most a thousand", call: adds(cidrs("tcp", 1, 1, hosts(1001)...)), code: "InvalidParameterValue", state: has(0)},
@@ -164,7 +177,7 @@ func ofRevoking() []contract {
 			out, err := b.api.DescribeSecurityGroupRules(b.t.Context(), &ec2.DescribeSecurityGroupRulesInput{SecurityGroupRuleIds: []string{*b.rules[0].SecurityGroupRuleId}})
 			b.must(err)
 			if r := out.SecurityGroupRules[0]; *r.FromPort != 3 || *r.CidrIpv4 != "10.1.0.0/16" {
-				return fmt.Sprintf("%+v", r)
+				return fmt.Sprintf("port %d, network %s", *r.FromPort, *r.CidrIpv4)
 			}
 			return ""
 		}},

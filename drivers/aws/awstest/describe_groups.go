@@ -37,9 +37,13 @@ func describeSecurityGroups(c *call) (answer, error) {
 			"vpc-id":                              func(g *Group) []string { return one(g.VPC) },
 			"ip-permission.group-id":              ruleFilter(false, func(r Rule) string { return r.Group }),
 			"ip-permission.prefix-list-id":        ruleFilter(false, func(r Rule) string { return r.PrefixList }),
+			"ip-permission.cidr":                  ruleFilter(false, func(r Rule) string { return r.network(false) }),
+			"ip-permission.ipv6-cidr":             ruleFilter(false, func(r Rule) string { return r.network(true) }),
 			"ip-permission.protocol":              ruleFilter(false, func(r Rule) string { return r.Protocol }),
 			"egress.ip-permission.group-id":       ruleFilter(true, func(r Rule) string { return r.Group }),
 			"egress.ip-permission.prefix-list-id": ruleFilter(true, func(r Rule) string { return r.PrefixList }),
+			"egress.ip-permission.cidr":           ruleFilter(true, func(r Rule) string { return r.network(false) }),
+			"egress.ip-permission.ipv6-cidr":      ruleFilter(true, func(r Rule) string { return r.network(true) }),
 			"egress.ip-permission.protocol":       ruleFilter(true, func(r Rule) string { return r.Protocol }),
 		},
 	}, all)
@@ -70,6 +74,14 @@ func ruleFilter(egress bool, f func(Rule) string) func(*Group) []string {
 	}
 }
 
+// network is the network that a rule names, if it is of the family.
+func (r Rule) network(v6 bool) string {
+	if !r.CIDR.IsValid() || r.CIDR.Addr().Is6() != v6 {
+		return ""
+	}
+	return r.CIDR.String()
+}
+
 // permission is EC2's older way to tell rules: all those of one protocol and one range
 // of ports are one.
 type permission struct {
@@ -97,6 +109,7 @@ func permissionNodes(c *call, name string, g *Group, egress bool) node {
 			rules = append(rules, r)
 		}
 	}
+	rules = shuffled(rules, func(r Rule) string { return r.ID })
 	return set(name, permissions(rules), func(p *permission) []node { return permissionKids(c, p, g.VPC) })
 }
 
@@ -125,7 +138,10 @@ func permissionKids(c *call, p *permission, vpc string) []node {
 // referenceNodes is a reference to a group as it is now: of a peer's group that is
 // gone, or that no active peering leads to, EC2 still tells what the rule says.
 func referenceNodes(c *call, r Rule) []node {
-	n := []node{leaf("userId", r.GroupAccount), leaf("groupId", r.Group)}
+	n := []node{leaf("groupId", r.Group)}
+	if c.t.groups[r.Group] != nil { // of one that is gone the account is not told
+		n = append(n, leaf("userId", r.GroupAccount))
+	}
 	if r.Peering == "" {
 		return n
 	}

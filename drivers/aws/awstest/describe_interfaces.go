@@ -15,15 +15,24 @@ func addrTexts(as []netip.Addr) []string {
 	return out
 }
 
-// groupIDs is the list of groups that an interface or an instance carries.
+// groupIDs is the list of groups that an interface or an instance carries, in an order
+// that nobody may count on.
 func groupIDs(c *call, ids []string) node {
-	return set("groupSet", ids, func(id string) []node {
+	return set("groupSet", shuffled(ids, func(id string) string { return id }), func(id string) []node {
 		name := ""
 		if g := c.t.groups[id]; g != nil {
 			name = g.Name
 		}
 		return []node{leaf("groupId", id), leaf("groupName", name)}
 	})
+}
+
+// shuffled gives things in an order that is always the same and means nothing, by the
+// ends of their ids: EC2 promises none, and who compares lists as they come is to find
+// out here.
+func shuffled[T any](of []T, id func(T) string) []T {
+	end := func(o T) string { return id(o)[max(0, len(id(o))-8):] }
+	return slices.SortedFunc(slices.Values(of), func(a, b T) int { return strings.Compare(end(a), end(b)) })
 }
 
 func groupNames(c *call, ids []string) (out []string) {

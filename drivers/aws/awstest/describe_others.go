@@ -39,7 +39,7 @@ func prefixListNodes(c *call, l *PrefixList) []node {
 	if l.Account == AWSAccount { // of AWS's own lists EC2 tells neither size nor version
 		return n
 	}
-	return append(n, leaf("maxEntries", l.MaxEntries), leaf("version", l.Version))
+	return append(n, leaf("maxEntries", l.MaxEntries), leaf("version", l.Version), opt("stateMessage", l.Message))
 }
 
 func family(v6 bool) string {
@@ -63,7 +63,7 @@ func getPrefixListEntries(c *call) (answer, error) {
 	switch {
 	case !ok:
 		return answer{}, refuse("InvalidParameterValue", "The prefix list '%s' has no version %d", id, version)
-	case l.lag > 0:
+	case l.State == "create-in-progress":
 		return answer{}, refuse("IncorrectState", "prefix list (%s) is in state %s", id, l.State)
 	}
 	entries = slices.Clone(entries)

@@ -47,8 +47,9 @@ func (w *World) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	if err != nil || len(body) > maxBody {
 		panic(http.ErrAbortHandler)
 	}
+	rw.Header().Set("Server", "awstest (a simulation)")
 	w.mu.Lock()
-	from, err := w.authenticate(req)
+	from, err := w.authenticate(req, body)
 	id := w.requestID()
 	w.mu.Unlock()
 	switch {

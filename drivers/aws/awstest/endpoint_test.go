@@ -1,11 +1,14 @@
 package awstest_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"bulkhead/drivers/aws/awstest"
 )
 
 // The endpoint answers over a network as it does without one.
@@ -20,5 +23,12 @@ func TestOverTheNetwork(t *testing.T) {
 	out, err := c.ec2.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
 	if err != nil || len(out.Vpcs) != 1 {
 		t.Errorf("DescribeVpcs() gives %+v, %v", out, err)
+	}
+	for n := range 2000 { // an answer of a megabyte
+		e.r.AddGroup(awstest.GroupSpec{VPC: e.vpc, Name: fmt.Sprint("g", n)})
+	}
+	wide, err := c.ec2.DescribeSecurityGroups(t.Context(), &ec2.DescribeSecurityGroupsInput{})
+	if err != nil || len(wide.SecurityGroups) != 2002 {
+		t.Errorf("DescribeSecurityGroups() gives %d, %v", len(wide.SecurityGroups), err)
 	}
 }

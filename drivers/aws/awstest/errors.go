@@ -33,7 +33,7 @@ func statusOf(code string) int {
 		return http.StatusUnauthorized
 	case "UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "InvalidClientTokenId",
 		"UnrecognizedClientException", "ExpiredToken", "ExpiredTokenException", "MissingAuthenticationToken",
-		"MissingAuthenticationTokenException":
+		"MissingAuthenticationTokenException", "SignatureDoesNotMatch", "InvalidSignatureException":
 		return http.StatusForbidden
 	case "ResourceNotFoundException":
 		return http.StatusNotFound

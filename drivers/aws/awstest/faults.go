@@ -10,10 +10,13 @@ type faults struct {
 	vanish    map[string]bool     // interfaces that go when somebody swaps their groups
 
 	before, after func(Call)
+	script        func(Call) Outcome
 
 	stale, flap map[Kind]int
 	hideNew     int            // calls for which a new group is unknown to calls that name it
 	hidden      map[string]int // of that, what is left, by group
+	detachLag   int            // deletions for which a group stays in use that was given up
+	detaching   map[string]int // of that, what is left, by group
 	sparse      bool
 	listLag     int
 	functionLag int
@@ -22,7 +25,7 @@ type faults struct {
 func (f *faults) init() {
 	*f = faults{
 		fail: map[string][]string{}, failAt: map[int]string{}, lose: map[string]int{}, drop: map[string]int{},
-		vanish: map[string]bool{}, stale: map[Kind]int{}, flap: map[Kind]int{}, hidden: map[string]int{},
+		vanish: map[string]bool{}, stale: map[Kind]int{}, flap: map[Kind]int{}, hidden: map[string]int{}, detaching: map[string]int{},
 		listLag: 1, functionLag: 1,
 	}
 }
@@ -85,6 +88,13 @@ func (w *World) HideNewGroups(n int) {
 	w.faults.hideNew = n
 }
 
+// DetachLag lets the first n deletions of a group that an interface has just given up
+// be refused with DependencyViolation: EC2 notices late that nobody carries it.
+func (w *World) DetachLag(n int) {
+	defer w.lock()()
+	w.faults.detachLag = n
+}
+
 // SparsePages lets every page of a paginated read hold fewer than were asked for, and
 // the second hold nothing: EC2 promises only that NextToken leads to the rest.
 func (w *World) SparsePages(on bool) {
@@ -92,8 +102,9 @@ func (w *World) SparsePages(on bool) {
 	w.faults.sparse = on
 }
 
-// PrefixListLag sets for how many reads a prefix list is in progress after a write.
-// It is 1 from the start; 0 lets writes be complete at once.
+// PrefixListLag sets for how many reads of it a prefix list is in progress after a
+// write, and before the write has an effect. It is 1 from the start; 0 lets writes be
+// complete at once.
 func (w *World) PrefixListLag(reads int) {
 	defer w.lock()()
 	w.faults.listLag = reads
@@ -114,6 +125,28 @@ func (w *World) FunctionLag(reads int) {
 func (w *World) OnMutation(before, after func(Call)) {
 	defer w.lock()()
 	w.faults.before, w.faults.after = before, after
+}
+
+// Outcome is what is to become of a call: nothing special, if it is the zero value.
+type Outcome struct {
+	Code        string // it is refused with this, with nothing done
+	LoseRequest bool   // as of LoseRequests
+	LoseAnswer  bool   // as of LoseAnswers
+}
+
+// Script sets a function that says for every call what is to become of it, after what
+// FailNext and its like say; nil for none. It is for faults drawn at random. It is
+// called with the world locked, and must not ask the world anything.
+func (w *World) Script(f func(Call) Outcome) {
+	defer w.lock()()
+	w.faults.script = f
+}
+
+func (f *faults) scripted(c Call) Outcome {
+	if f.script == nil {
+		return Outcome{}
+	}
+	return f.script(c)
 }
 
 // takeFail gives the code that a call is to fail with, or "".

@@ -69,7 +69,7 @@ func deleteSecurityGroup(c *call) (answer, error) {
 	if g.Name == "default" {
 		return answer{}, refuse("CannotDelete", "the specified group: \"%s\" name: \"default\" cannot be deleted by a user", g.ID)
 	}
-	if c.t.inUse(g) {
+	if c.t.inUse(g) || take(c.w.faults.detaching, g.ID) {
 		return answer{}, refuse("DependencyViolation", "resource %s has a dependent object", g.ID)
 	}
 	delete(c.t.groups, g.ID)

@@ -220,7 +220,7 @@ func updateFunctionConfiguration(c *call) (answer, error) {
 	if next.VPC, err = c.placed(next.Subnets, next.Groups); err != nil {
 		return answer{}, err
 	}
-	next.lag = c.w.faults.functionLag
+	next.was, next.lag = f.runs(), c.w.faults.functionLag
 	next.Updating = next.lag > 0
 	c.t.functions[arn] = &next
 	Region{c.w, c.account, c.region}.hyperplane(c.t)
@@ -257,47 +257,4 @@ func (c *call) placed(subnets, groups []string) (vpc string, err error) {
 		}
 	}
 	return vpc, nil
-}
-
-// hyperplane makes the interfaces that the account's functions need, and takes away
-// those that none does. While one is being updated its old interfaces stay: which ones
-// they were is not kept, so all stay.
-func (r Region) hyperplane(t *tables) {
-	needed, updating := map[string]bool{}, false
-	for _, f := range sorted(t.functions) {
-		if f.Account != r.Account {
-			continue
-		}
-		updating = updating || f.Updating
-		for _, s := range f.Subnets {
-			groups := slices.Sorted(slices.Values(f.Groups))
-			key := s + " " + strings.Join(groups, " ")
-			if needed[key] {
-				continue
-			}
-			needed[key] = true
-			if !slices.ContainsFunc(sorted(t.interfaces), func(i *Interface) bool { return i.Account == r.Account && i.hyperplane() == key }) {
-				r.newInterface(t, InterfaceSpec{
-					Subnet: s, Groups: groups, Type: "lambda", Requester: "AROAEXAMPLEAWSLAMBDA:" + f.Name,
-					Description: "AWS Lambda VPC ENI-" + f.Name + "-" + r.w.hash("eni", key)[:8],
-				})
-			}
-		}
-	}
-	if updating {
-		return
-	}
-	for id, i := range t.interfaces {
-		if i.Account == r.Account && i.Type == "lambda" && !needed[i.hyperplane()] {
-			delete(t.interfaces, id)
-		}
-	}
-}
-
-// hyperplane is what functions that share the interface have in common, "" for others.
-func (i *Interface) hyperplane() string {
-	if i.Type != "lambda" {
-		return ""
-	}
-	return i.Subnet + " " + strings.Join(i.Groups, " ")
 }

@@ -74,6 +74,9 @@ func TestMoveFunction(t *testing.T) {
 		t.Errorf("in the update there are interfaces of %v", got)
 	}
 	for _, want := range []types.LastUpdateStatus{types.LastUpdateStatusInProgress, types.LastUpdateStatusSuccessful} {
+		if runs, at := e.r.InterfacesOfFunction("f")[0].Groups[0], map[bool]string{true: e.group, false: next}[want == types.LastUpdateStatusInProgress]; runs != at {
+			t.Errorf("%s, it runs with %s", want, runs)
+		}
 		out, err := e.lambda.GetFunctionConfiguration(t.Context(), &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(mine + ":function:f")})
 		if err != nil || out.LastUpdateStatus != want || out.VpcConfig.SecurityGroupIds[0] != next {
 			t.Errorf("the function reads %+v, %v", out, err)

@@ -63,7 +63,7 @@ type Instance struct {
 // Interface is a network interface.
 type Interface struct {
 	ID, Account, VPC, Subnet, Zone string
-	Groups                         []string     // security group ids, sorted as EC2 gives them
+	Groups                         []string     // security group ids, sorted
 	Private                        []netip.Addr // IPv4; the first is the primary
 	IPv6                           []netip.Addr
 	Prefixes                       []netip.Prefix            // delegated: /28 of IPv4, /80 of IPv6
@@ -140,7 +140,9 @@ type PrefixList struct {
 	Version  int
 	Versions map[int][]Entry // what each version held
 	State    string          // "create-complete", "modify-in-progress", ...
+	Message  string          // why the last change failed, or ""
 	lag      int             // reads until what is in progress is complete
+	next     *PrefixList     // what it is then; nil if the change will fail, or there is none
 	Tags     map[string]string
 }
 
@@ -178,7 +180,19 @@ type Function struct {
 	Subnets, Groups        []string
 	Updating               bool // an update was taken and is not done
 	lag                    int  // reads until it is
+	was                    place
 	Tags                   map[string]string
+}
+
+// place is where a function runs until an update of it is done.
+type place struct{ subnets, groups []string }
+
+// runs gives where the function's calls come from now.
+func (f *Function) runs() place {
+	if f.Updating {
+		return f.was
+	}
+	return place{f.Subnets, f.Groups}
 }
 
 // tables hold the objects of one region, of all accounts. An object in a table is

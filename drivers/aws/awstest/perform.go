@@ -1,6 +1,7 @@
 package awstest
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 )
@@ -36,12 +37,13 @@ func (w *World) perform1(c *call, a action) (out answer, err error) {
 	if a.mutates {
 		w.faults.mutations++
 	}
-	lost := take(w.faults.drop, c.seen.Action)
-	if !lost {
-		out, err = w.attempt(c, a)
-		lost = take(w.faults.lose, c.seen.Action)
+	as := w.faults.scripted(c.seen)
+	lost := take(w.faults.drop, c.seen.Action) || as.LoseRequest
+	if lost {
+		c.seen.Code = RequestLost
 	} else {
-		c.seen.Code = "RequestLost"
+		out, err = w.attempt(c, a, as.Code)
+		lost = take(w.faults.lose, c.seen.Action) || as.LoseAnswer
 	}
 	if err != nil {
 		c.seen.Code = asError(err).Code
@@ -55,7 +57,7 @@ func (w *World) perform1(c *call, a action) (out answer, err error) {
 	return out, err
 }
 
-func (w *World) attempt(c *call, a action) (answer, error) {
+func (w *World) attempt(c *call, a action, scripted string) (answer, error) {
 	if err := w.authorize(c); err != nil {
 		return answer{}, err
 	}
@@ -65,7 +67,7 @@ func (w *World) attempt(c *call, a action) (answer, error) {
 		}
 		return answer{}, refuse("RequestLimitExceeded", "Request limit exceeded.")
 	}
-	if code := w.faults.takeFail(c.seen.Action, a.mutates); code != "" {
+	if code := cmp.Or(w.faults.takeFail(c.seen.Action, a.mutates), scripted); code != "" {
 		return answer{}, refuse(code, "This failure was asked for.")
 	}
 	c.in = w.regions[c.region]

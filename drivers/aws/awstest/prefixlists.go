@@ -78,22 +78,24 @@ func createPrefixList(c *call) (answer, error) {
 	if len(mine) >= c.w.quotas(c.account, c.region).PrefixLists {
 		return answer{}, refuse("PrefixListLimitExceeded", "You've reached the maximum number of prefix lists.")
 	}
-	l := &PrefixList{ID: c.w.newID(idList), Account: c.account, Name: name, IPv6: fam == "IPv6", MaxEntries: most, Weight: most, Version: 1,
+	l := PrefixList{ID: c.w.newID(idList), Account: c.account, Name: name, IPv6: fam == "IPv6", MaxEntries: most, Weight: most, Version: 1,
 		Versions: map[int][]Entry{1: es}, Tags: tags}
-	l.begin(c.w, "create")
-	c.t.prefixLists[l.ID] = l
 	if token != "" && !c.seen.DryRun {
 		c.w.tokens[key] = idempotent{id: l.ID, asked: asked}
 	}
-	return xmlAnswer(elem("prefixList", prefixListNodes(c, l)...))
+	return c.begin(l, "create")
 }
 
-// begin lets a change be in progress for as many reads as the world says.
-func (l *PrefixList) begin(w *World, what string) {
-	l.State, l.lag = what+"-in-progress", w.faults.listLag
+// begin puts a list into its table with a change in progress, for as many reads as the
+// world says, and gives what there is to tell of it.
+func (c *call) begin(l PrefixList, what string) (answer, error) {
+	l.State, l.lag = what+"-in-progress", c.w.faults.listLag
+	c.t.prefixLists[l.ID] = &l
+	nodes := prefixListNodes(c, &l)
 	if l.lag == 0 {
-		l.State = what + "-complete"
+		c.t.complete(l.ID)
 	}
+	return xmlAnswer(elem("prefixList", nodes...))
 }
 
 // ownList finds a list that the account may change.
@@ -160,16 +162,30 @@ func modifyPrefixList(c *call) (answer, error) {
 	if len(next.Entries()) > next.MaxEntries {
 		return answer{}, refuse("PrefixListMaxEntriesExceeded", "You've reached the maximum number of entries for the prefix list.")
 	}
-	next.begin(c.w, "modify")
-	c.t.prefixLists[id] = &next
-	for _, g := range c.t.groups { // who refers to it counts what it may hold
-		if g.Account == c.account && next.Weight > l.Weight && g.names(id) {
-			if err := c.room(g); err != nil {
-				return answer{}, err
-			}
+	now := *l
+	now.next, now.Message = &next, ""
+	next.Message = ""
+	if blocked := c.blocked(l, &next); blocked != "" {
+		// It is not the call that fails: who does not look at the state is never told.
+		now.next, now.Message = nil, "The following resources do not support the new maximum size: "+blocked
+	}
+	return c.begin(now, "modify")
+}
+
+// blocked gives the groups that a list's new size is too much for, or "".
+func (c *call) blocked(l, next *PrefixList) string {
+	with := *c.t
+	with.prefixLists = maps.Clone(c.t.prefixLists)
+	with.prefixLists[l.ID] = next
+	bigger := *c
+	bigger.t = &with
+	var ids []string
+	for _, g := range sorted(c.t.groups) {
+		if next.Weight > l.Weight && g.names(l.ID) && bigger.room(g) != nil && len(ids) < 10 {
+			ids = append(ids, g.ID)
 		}
 	}
-	return xmlAnswer(elem("prefixList", prefixListNodes(c, &next)...))
+	return strings.Join(ids, ", ")
 }
 
 // amended gives the entries of the next version.
@@ -210,10 +226,5 @@ func deletePrefixList(c *call) (answer, error) {
 			return answer{}, refuse("DependencyViolation", "The prefix list '%s' is in use by %s", id, g.ID)
 		}
 	}
-	next := *l
-	next.begin(c.w, "delete")
-	if c.t.prefixLists[id] = &next; next.lag == 0 {
-		delete(c.t.prefixLists, id)
-	}
-	return xmlAnswer(elem("prefixList", prefixListNodes(c, &next)...))
+	return c.begin(*l, "delete")
 }

@@ -26,6 +26,15 @@ func (c *call) group(p params) (*Group, error) {
 	return nil, refuse("InvalidGroup.NotFound", "The security group '%s' does not exist in default VPC", name)
 }
 
+// groupOf finds the group whose rules a call is about. Egress has been there for VPCs
+// alone, and so goes by id alone.
+func (c *call) groupOf(egress bool) (*Group, error) {
+	if egress {
+		return c.groupByID(c.p.need("GroupId"))
+	}
+	return c.group(c.p)
+}
+
 func (c *call) groupByID(id string) (*Group, error) {
 	if !wellFormed(idGroup, id) {
 		return nil, refuse("InvalidGroupId.Malformed", "Invalid id: \"%s\" (expecting \"sg-...\")", id)
@@ -95,7 +104,7 @@ func authorizeRules(egress bool) func(*call) (answer, error) {
 	return func(c *call) (answer, error) {
 		rules := given(c.p, egress)
 		tags := c.p.tagSpecs("security-group-rule")
-		g, err := c.group(c.p)
+		g, err := c.groupOf(egress)
 		if e := c.p.done(); e != nil {
 			return answer{}, e
 		}
@@ -132,7 +141,7 @@ func revokeRules(egress bool) func(*call) (answer, error) {
 		case c.p.has("IpPermissions"):
 			return answer{}, refuse("InvalidParameterCombination", "The parameter ipPermissions cannot be used with the parameter securityGroupRuleIds")
 		}
-		g, err := c.group(c.p)
+		g, err := c.groupOf(egress)
 		if e := c.p.done(); e != nil {
 			return answer{}, e
 		}
@@ -227,11 +236,7 @@ func (r Rule) kind() string {
 
 func modifySecurityGroupRules(c *call) (answer, error) {
 	g, err := c.groupByID(c.p.need("GroupId"))
-	type change struct {
-		id string
-		to params
-	}
-	var changes []change
+	var ids []string
 	var to []Rule
 	for _, p := range c.p.list("SecurityGroupRule") {
 		id := p.need("SecurityGroupRuleId")
@@ -241,10 +246,10 @@ func modifySecurityGroupRules(c *call) (answer, error) {
 				egress = g.Rules[i].Egress
 			}
 		}
-		changes = append(changes, change{id: id})
+		ids = append(ids, id)
 		to = append(to, modified(p.at("SecurityGroupRule"), egress))
 	}
-	if len(changes) == 0 {
+	if len(ids) == 0 {
 		c.p.fail("MissingParameter", "The request must contain the parameter SecurityGroupRules")
 	}
 	if e := c.p.done(); e != nil {
@@ -255,19 +260,19 @@ func modifySecurityGroupRules(c *call) (answer, error) {
 	}
 	next := *g
 	next.Rules = slices.Clone(g.Rules)
-	for n, ch := range changes {
-		i := slices.IndexFunc(g.Rules, func(r Rule) bool { return r.ID == ch.id })
+	for n, id := range ids {
+		i := slices.IndexFunc(g.Rules, func(r Rule) bool { return r.ID == id })
 		if i < 0 {
-			return answer{}, refuse("InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist", ch.id)
+			return answer{}, refuse("InvalidSecurityGroupRuleId.NotFound", "The security group rule ID '%s' does not exist", id)
 		}
 		r, err := c.resolve(g, to[n])
 		if err != nil {
 			return answer{}, err
 		}
-		if slices.ContainsFunc(changes[:n], func(o change) bool { return o.id == ch.id }) || r.kind() != g.Rules[i].kind() {
-			return answer{}, refuse("InvalidParameterValue", "The rule '%s' is given twice, or its source is of another kind (%s, and not %s)", ch.id, r.kind(), g.Rules[i].kind())
+		if slices.Contains(ids[:n], id) || r.kind() != g.Rules[i].kind() {
+			return answer{}, refuse("InvalidParameterValue", "The rule '%s' is given twice, or its source is of another kind (%s, and not %s)", id, r.kind(), g.Rules[i].kind())
 		}
-		r.ID, r.Tags = ch.id, g.Rules[i].Tags
+		r.ID, r.Tags = id, g.Rules[i].Tags
 		// Neither what others are nor what they become: in which order EC2 goes through
 		// the rules is not known.
 		for j := range g.Rules {

@@ -140,6 +140,10 @@ func rulesOf(p params, egress bool) []Rule {
 			}
 			add(r)
 		}
+		if perm.has("Groups") && (perm.has("IpRanges") || perm.has("Ipv6Ranges")) {
+			// The reference says so. Tools are seen to do it all the same.
+			perm.fail("InvalidParameterCombination", "a source security group and a CIDR cannot be in the same set of permissions")
+		}
 		if len(out) == had {
 			perm.fail("InvalidParameterValue", "Either a CIDR, a prefix list or a security group must be given with %s", perm.path)
 		}

@@ -39,11 +39,12 @@ func (in *regionState) view(kinds []Kind) *tables {
 }
 
 // Settle ends all staleness: reads see everything from now on, and so does who names
-// a new group.
+// a new group or deletes one that was given up.
 func (w *World) Settle() {
 	defer w.lock()()
 	for _, in := range w.regions {
 		clear(in.stale)
 	}
 	clear(w.faults.hidden)
+	clear(w.faults.detaching)
 }

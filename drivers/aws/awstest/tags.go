@@ -6,13 +6,17 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of tags, in characters.
+// Bounds of tags, in characters. Of keys the API's reference says 127, and the user's
+// guide 128.
 const (
 	maxTags     = 50
-	maxTagKey   = 128
+	maxTagKey   = 127
 	maxTagValue = 256
 	maxTagged   = 1000 // objects in one call
 )
+
+// ofAWS reports whether a tag is one that AWS alone sets, as aws:autoscaling:groupName.
+func ofAWS(key string) bool { return strings.HasPrefix(strings.ToLower(key), "aws:") }
 
 // tagList reads Tag.N.
 func (p params) tagList() map[string]string {
@@ -26,7 +30,7 @@ func (p params) tagList() map[string]string {
 			p.fail("InvalidParameterValue", "Tag key exceeds the maximum length of %d characters", maxTagKey)
 		case utf8.RuneCountInString(v) > maxTagValue:
 			p.fail("InvalidParameterValue", "Tag value exceeds the maximum length of %d characters", maxTagValue)
-		case strings.HasPrefix(strings.ToLower(k), "aws:"):
+		case ofAWS(k):
 			p.fail("InvalidParameterValue", "Tag keys starting with 'aws:' are reserved for internal use")
 		}
 		out[k] = v
@@ -113,7 +117,11 @@ func createTags(c *call) (answer, error) {
 		c.t.retag(id, func(old map[string]string) map[string]string {
 			all := named("", old)
 			maps.Copy(all, tags)
-			n = len(all)
+			for k := range all {
+				if !ofAWS(k) { // AWS's own are beside the count
+					n++
+				}
+			}
 			return all
 		})
 		if n > maxTags {
@@ -145,7 +153,7 @@ func deleteTags(c *call) (answer, error) {
 			out := map[string]string{}
 			for k, v := range old {
 				value, named := tags[k]
-				if len(tags) > 0 && !(named && (!only[k] || value == v)) {
+				if ofAWS(k) || len(tags) > 0 && !(named && (!only[k] || value == v)) {
 					out[k] = v
 				}
 			}

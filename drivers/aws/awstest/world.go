@@ -55,8 +55,30 @@ func New(opts ...Option) *World {
 	return w
 }
 
+// Clone gives a world that is in the same state, and goes its own way from here: for a
+// test that tries many things from one beginning. Neither faults, nor hooks, nor the
+// log, nor what the buckets hold is taken over; what is stale is settled.
+func (w *World) Clone() *World {
+	defer w.lock()()
+	c := New(Seed(w.seed), Clock(w.now))
+	c.made = maps.Clone(w.made)
+	c.keys, c.roles, c.tokens = maps.Clone(w.keys), maps.Clone(w.roles), maps.Clone(w.tokens)
+	for id, a := range w.accounts {
+		c.accounts[id] = &accountState{disabled: maps.Clone(a.disabled), quotas: maps.Clone(a.quotas)}
+	}
+	for name, r := range w.regions {
+		c.regions[name] = &regionState{name: name, t: r.t.clone(), stale: map[Kind][]staleRead{}}
+	}
+	c.buckets.off = w.buckets.off
+	c.buckets.limits = maps.Clone(w.buckets.limits)
+	return c
+}
+
+// In gives the region of this world that a region of another one, which it was cloned
+// from, stands for.
+func (w *World) In(r Region) Region { return Region{w: w, Account: r.Account, Name: r.Name} }
+
 type accountState struct {
-	id       string
 	disabled map[string]bool // regions the account has not opted into
 	quotas   map[string]Quotas
 }
@@ -85,13 +107,16 @@ type Account struct {
 	ID string
 }
 
-// AddAccount makes an account, of twelve digits as in documentation: 111122223333.
+// AddAccount gives an account, of twelve digits as in documentation: 111122223333, and
+// makes it if there is none.
 func (w *World) AddAccount(id string) Account {
 	defer w.lock()()
 	if len(id) != 12 {
 		panic(fmt.Sprintf("awstest: account %q is not of twelve digits", id))
 	}
-	w.accounts[id] = &accountState{id: id, disabled: map[string]bool{}, quotas: map[string]Quotas{}}
+	if w.accounts[id] == nil {
+		w.accounts[id] = &accountState{disabled: map[string]bool{}, quotas: map[string]Quotas{}}
+	}
 	return Account{w: w, ID: id}
 }
 

@@ -42,7 +42,8 @@ type ConflictKind string
 // The kinds of conflicts.
 const (
 	// AddressHeldTwice is a host address in two assets that both claim to be the
-	// machine behind it. Both keep it, and it brakes an apply.
+	// machine behind it, or that are in different VPCs. Both keep it, and it brakes an
+	// apply.
 	AddressHeldTwice ConflictKind = "address-held-twice"
 	// AddressClaimed is an address that a source wanted to add to an asset while
 	// another asset holds it. It was not added.

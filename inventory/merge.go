@@ -12,6 +12,10 @@ import (
 // hypervisor gave an asset. Two entries with the same one are one asset.
 const AttrInstanceID = "instance_id"
 
+// AttrVPC is the attribute that holds the virtual network which an asset's addresses are
+// in. Two of them may use the same addresses for different things.
+const AttrVPC = "vpc"
+
 // How many host addresses one MAC may have in one source before it counts as a
 // router. A host with IPv6 privacy extensions (RFC 8981) keeps up to a week's
 // temporary addresses, so the IPv6 number is the larger one.

@@ -2,6 +2,7 @@ package inventory_test
 
 import (
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,37 @@ func TestReportedConflicts(t *testing.T) {
 		inv := inventory.Merge([]inventory.Report{x}, inventory.MergeOptions{})
 		if len(inv.Conflicts) != 1 || !strings.Contains(inv.Conflicts[0].String(), `labels.App_Name not set, several tags would be that: vm-0 "App Name"="x"; vm-0 "App_Name"="y"`) {
 			t.Errorf("%v", inv.Conflicts)
+		}
+	}
+}
+
+// An address in two VPCs is two things, whatever they are; in one VPC a function and the
+// machine that it sits on may share theirs.
+func TestHeldInTwoVPCs(t *testing.T) {
+	at := func(id string, kind inventory.Kind, vpc, prefix string) inventory.Asset {
+		return inventory.Asset{ID: id, Kind: kind, Addresses: []netip.Prefix{netip.MustParsePrefix(prefix)}, Attributes: map[string]string{inventory.AttrVPC: vpc, inventory.AttrInstanceID: id}}
+	}
+	for _, tt := range []struct {
+		name   string
+		assets []inventory.Asset
+		want   string
+	}{
+		{"one VPC", []inventory.Asset{at("f", inventory.Function, "vpc-1", "10.0.0.1/32"), at("g", inventory.Function, "vpc-1", "10.0.0.1/32"), at("i", inventory.Instance, "vpc-1", "10.0.0.1/32")}, ""},
+		{"two VPCs apart", []inventory.Asset{at("f", inventory.Function, "vpc-1", "10.0.0.1/32"), at("g", inventory.Function, "vpc-2", "10.0.0.2/32")}, ""},
+		{"two functions", []inventory.Asset{at("f", inventory.Function, "vpc-1", "10.0.0.1/32"), at("g", inventory.Function, "vpc-2", "10.0.0.1/32")}, "f 10.0.0.1; g 10.0.0.1"},
+		{"a service and a machine", []inventory.Asset{at("eni", inventory.External, "vpc-1", "10.0.0.1/32"), at("i", inventory.Instance, "vpc-2", "10.0.0.0/28")}, "eni 10.0.0.1; i 10.0.0.0/28"},
+		{"two machines, once", []inventory.Asset{at("i", inventory.Instance, "vpc-1", "10.0.0.1/32"), at("j", inventory.Instance, "vpc-2", "10.0.0.1/32")}, "i 10.0.0.1; j 10.0.0.1"},
+		{"one that is in none", []inventory.Asset{at("f", inventory.Function, "vpc-1", "10.0.0.1/32"), at("g", inventory.Function, "vpc-2", "10.0.0.9/32"), {ID: "u", Kind: inventory.User, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}, ""},
+	} {
+		var got []string
+		for _, c := range inventory.Merge([]inventory.Report{{Source: "cloud", Trust: inventory.TrustFull, Assets: tt.assets}}, inventory.MergeOptions{}).Conflicts {
+			if c.Kind != inventory.AddressHeldTwice {
+				t.Errorf("%s: %s", tt.name, c)
+			}
+			got = append(got, strings.TrimPrefix(c.String(), "one address in several machines: "))
+		}
+		if s := strings.Join(got, " | "); s != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, s, tt.want)
 		}
 	}
 }

@@ -140,18 +140,20 @@ func tagged(what types.ResourceType, tags map[string]string) []types.TagSpecific
 	return []types.TagSpecification{{ResourceType: what, Tags: ec2Tags(tags)}}
 }
 
-// permissions joins rules of the same protocol and ports, in the order in which those
-// first come: that is how the call wants them.
+// permissions joins rules of the same protocol, ports and sort of peer, in the order in
+// which those first come: that is how the call wants them. Peers of several sorts in one
+// permission are refused.
 func permissions(rules []Rule) []types.IpPermission {
 	type key struct {
 		protocol string
 		from, to int
+		peer     string
 	}
 	at := map[key]int{}
 	var out []types.IpPermission
 	for i := range rules {
 		r := &rules[i]
-		k := key{r.Protocol, r.From, r.To}
+		k := key{r.Protocol, r.From, r.To, r.peerSort()}
 		j, ok := at[k]
 		if !ok {
 			j = len(out)
@@ -165,6 +167,18 @@ func permissions(rules []Rule) []types.IpPermission {
 		r.addTo(&out[j])
 	}
 	return out
+}
+
+func (r *Rule) peerSort() string {
+	switch {
+	case r.PeerGroup != "":
+		return "group"
+	case r.PrefixList != "":
+		return "list"
+	case r.Prefix.Addr().Is4():
+		return "IPv4"
+	}
+	return "IPv6"
 }
 
 // hasPorts reports whether From and To mean something: EC2 ignores them elsewhere, and

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Rules of one protocol and ports are one permission; ports only where they mean
+// Rules of one protocol, ports and sort of peer are one permission; ports only where they mean
 // something.
 func TestPermissions(t *testing.T) {
 	got := permissions([]Rule{
@@ -14,6 +14,7 @@ func TestPermissions(t *testing.T) {
 		{Protocol: "tcp", From: 443, To: 443, Prefix: netip.MustParsePrefix("2001:db8::/32")},
 		{Protocol: "-1", From: -1, To: -1, PeerGroup: "sg-1", PeerOwner: "111122223333"},
 		{Protocol: "tcp", From: 443, To: 443, PrefixList: "pl-1"},
+		{Protocol: "tcp", From: 443, To: 443, PrefixList: "pl-2"},
 		{Protocol: "47", From: 0, To: 65535, PeerGroup: "sg-2"},
 		{Protocol: "icmp", From: 8, To: -1, PeerGroup: "sg-2"},
 		{Protocol: "58", From: -1, To: -1, PeerGroup: "sg-2"},
@@ -39,8 +40,10 @@ func TestPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `[{"Protocol":"tcp","From":443,"To":443,"V4":1,"V6":1,"Lists":1,"Groups":0,"FirstOwner":"","FirstOfDescribed":"a"},` +
+	const want = `[{"Protocol":"tcp","From":443,"To":443,"V4":1,"V6":0,"Lists":0,"Groups":0,"FirstOwner":"","FirstOfDescribed":"a"},` +
+		`{"Protocol":"tcp","From":443,"To":443,"V4":0,"V6":1,"Lists":0,"Groups":0,"FirstOwner":"","FirstOfDescribed":""},` +
 		`{"Protocol":"-1","From":null,"To":null,"V4":0,"V6":0,"Lists":0,"Groups":1,"FirstOwner":"111122223333","FirstOfDescribed":""},` +
+		`{"Protocol":"tcp","From":443,"To":443,"V4":0,"V6":0,"Lists":2,"Groups":0,"FirstOwner":"","FirstOfDescribed":""},` +
 		`{"Protocol":"47","From":null,"To":null,"V4":0,"V6":0,"Lists":0,"Groups":1,"FirstOwner":"","FirstOfDescribed":""},` +
 		`{"Protocol":"icmp","From":8,"To":-1,"V4":0,"V6":0,"Lists":0,"Groups":1,"FirstOwner":"","FirstOfDescribed":""},` +
 		`{"Protocol":"58","From":-1,"To":-1,"V4":0,"V6":0,"Lists":0,"Groups":1,"FirstOwner":"","FirstOfDescribed":""}]`

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -211,5 +213,23 @@ func TestVPCs(t *testing.T) {
 	}
 	if bad != 0 {
 		t.Errorf("%d parts say that it is nowhere", bad)
+	}
+}
+
+// The policy that the documentation prints is the one that the program means.
+func TestDocumentedPolicy(t *testing.T) {
+	page, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```json\n")
+	text, _, _ := strings.Cut(rest, "```")
+	var doc struct{ Statement []struct{ Action []string } }
+	if err := json.Unmarshal([]byte(text), &doc); err != nil || len(doc.Statement) != 1 {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	everywhere, _ := (&ec2.Settings{}).Uses()
+	if want := ec2api.ActionsFor(everywhere...); !slices.Equal(doc.Statement[0].Action, want) {
+		t.Errorf("it prints %q, want %q", doc.Statement[0].Action, want)
 	}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -68,6 +69,19 @@ func TestSourceSettingsSchema(t *testing.T) {
 			if props[k.Name] == nil || !strings.Contains(props[k.Name].Description, k.Doc) {
 				t.Errorf("the schema lacks the setting %q of type %q", k.Name, typ)
 			}
+		}
+	}
+}
+
+// Every setting of AWS is in the documentation, with its default where it has one.
+func TestSettingsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/aws.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range SourceSettings(SourceEC2) {
+		if !strings.Contains(string(page), "\n| `"+k.Name+"` |") {
+			t.Errorf("docs/aws.md does not say what %q is", k.Name)
 		}
 	}
 }

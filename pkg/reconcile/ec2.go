@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"bulkhead/inventory"
 	"bulkhead/inventory/ec2"
+	"bulkhead/pkg/aws/ec2api"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/config/strict"
 	"bulkhead/pkg/diag"
@@ -103,4 +105,36 @@ func heardEC2(src *config.Source, list []ec2.Result) []inventory.Heard {
 		out = append(out, r.Heard(src.Name, src.Trust, src.StaleAfter, src.Pos.String()))
 	}
 	return out
+}
+
+// AWSNeeds is what IAM has to allow for a site, see ec2api.Policy.
+type AWSNeeds struct {
+	Own     []ec2api.Use // of the credentials themselves
+	Assumed []ec2api.Use // of the roles that they assume
+	Roles   []string     // those, sorted
+}
+
+// AWSNeedsOf says what the sources of a site need. Its settings must be in order.
+func AWSNeedsOf(cfg *config.Site) AWSNeeds {
+	var n AWSNeeds
+	for i := range cfg.Settings.Sources {
+		src := &cfg.Settings.Sources[i]
+		if src.Type != config.SourceEC2 {
+			continue
+		}
+		s := ec2Settings(src, &diag.List{})
+		everywhere, own := s.Uses()
+		n.Own = append(n.Own, own...)
+		if len(s.Roles) == 0 || slices.Contains(s.Roles, ec2.Own) {
+			n.Own = append(n.Own, everywhere...)
+		}
+		for _, r := range s.Roles {
+			if r != ec2.Own {
+				n.Assumed, n.Roles = append(n.Assumed, everywhere...), append(n.Roles, r)
+			}
+		}
+	}
+	slices.Sort(n.Roles)
+	n.Roles = slices.Compact(n.Roles)
+	return n
 }

@@ -7,13 +7,40 @@ import (
 )
 
 // heldTwice finds the addresses that several assets hold which all claim to be
-// the machine behind them. A prefix inside another asset's prefix counts: its
-// addresses are in both. One conflict is reported for each narrowest prefix.
+// the machine behind them.
 func heldTwice(assets []Asset) []Conflict {
-	type hold struct {
-		prefix netip.Prefix
-		asset  *Asset
+	return shared(assets, func(a *Asset) bool { return a.Kind.ClaimsMachine() }, func([]hold) bool { return true })
+}
+
+// heldInTwoVPCs finds the addresses that assets of several VPCs hold, whatever they are:
+// a site is one address space, and two VPCs with the same addresses are two. Where all
+// of them claim to be the machine it is heldTwice that says so.
+func heldInTwoVPCs(assets []Asset) []Conflict {
+	vpc := func(a *Asset) string { return a.Attributes[AttrVPC] }
+	first := slices.IndexFunc(assets, func(a Asset) bool { return vpc(&a) != "" })
+	if first < 0 || !slices.ContainsFunc(assets[first:], func(a Asset) bool { return vpc(&a) != "" && vpc(&a) != vpc(&assets[first]) }) {
+		return nil // as in nearly every site
 	}
+	return shared(assets, func(a *Asset) bool { return vpc(a) != "" }, func(list []hold) bool {
+		several, machines := false, true
+		for _, h := range list {
+			several = several || vpc(h.asset) != vpc(list[0].asset)
+			machines = machines && h.asset.Kind.ClaimsMachine()
+		}
+		return several && !machines
+	})
+}
+
+// hold is an asset that holds a prefix.
+type hold struct {
+	prefix netip.Prefix
+	asset  *Asset
+}
+
+// shared finds the addresses that several of some assets hold, where that is a conflict.
+// A prefix inside another asset's prefix counts: its addresses are in both. One conflict
+// is reported for each narrowest prefix.
+func shared(assets []Asset, among func(*Asset) bool, conflict func([]hold) bool) []Conflict {
 	total := 0
 	for i := range assets {
 		total += len(assets[i].Addresses)
@@ -21,7 +48,7 @@ func heldTwice(assets []Asset) []Conflict {
 	holds := make([]hold, 0, total)
 	for i := range assets {
 		a := &assets[i]
-		if !a.Kind.ClaimsMachine() {
+		if !among(a) {
 			continue
 		}
 		for _, p := range a.Addresses {
@@ -44,7 +71,7 @@ func heldTwice(assets []Asset) []Conflict {
 		for ; i < len(holds) && holds[i].prefix == p; i++ {
 			open = append(open, holds[i])
 		}
-		if len(open) == 1 {
+		if len(open) == 1 || !conflict(open) {
 			continue // as for nearly every address
 		}
 		con := Conflict{Kind: AddressHeldTwice, Field: FieldAddresses}

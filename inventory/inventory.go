@@ -42,7 +42,8 @@ type ConflictKind string
 // The kinds of conflicts.
 const (
 	// AddressHeldTwice is a host address in two assets that both claim to be the
-	// machine behind it. Both keep it, and it brakes an apply.
+	// machine behind it, or that are in different VPCs. Both keep it, and it brakes an
+	// apply.
 	AddressHeldTwice ConflictKind = "address-held-twice"
 	// AddressClaimed is an address that a source wanted to add to an asset while
 	// another asset holds it. It was not added.
@@ -54,6 +55,9 @@ const (
 	// IdentityAmbiguous is an entry whose identity points at several assets. It
 	// was joined with the one that its strongest identity names, or with none.
 	IdentityAmbiguous ConflictKind = "identity-ambiguous"
+	// LabelAmbiguous is one label of an asset for which a source found several names
+	// with different values: the asset does not get it. Values are NAME=VALUE.
+	LabelAmbiguous ConflictKind = "label-ambiguous"
 )
 
 // Claim is one side of a conflict.
@@ -84,6 +88,8 @@ func (c Conflict) String() string {
 		b.WriteString("one MAC in several machines: ")
 	case ValuesDiffer:
 		fmt.Fprintf(&b, "sources differ about %s, the first holds: ", diag.Safe(c.Field))
+	case LabelAmbiguous:
+		fmt.Fprintf(&b, "%s not set, several tags would be that: ", diag.Safe(c.Field))
 	case IdentityAmbiguous:
 		fmt.Fprintf(&b, "one %s, several assets: ", diag.Safe(c.Field))
 	}

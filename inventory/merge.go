@@ -12,6 +12,10 @@ import (
 // hypervisor gave an asset. Two entries with the same one are one asset.
 const AttrInstanceID = "instance_id"
 
+// AttrVPC is the attribute that holds the virtual network which an asset's addresses are
+// in. Two of them may use the same addresses for different things.
+const AttrVPC = "vpc"
+
 // How many host addresses one MAC may have in one source before it counts as a
 // router. A host with IPv6 privacy extensions (RFC 8981) keeps up to a week's
 // temporary addresses, so the IPv6 number is the larger one.
@@ -127,6 +131,7 @@ func newMerger(opt MergeOptions, reports []Report) *merger {
 	rank := ranks(opt.Precedence, reports)
 	for _, r := range reports {
 		from := &origin{r.Source, r.Trust, rank[r.Source]}
+		m.conflicts = append(m.conflicts, r.Conflicts...)
 		m.asked = m.asked || r.Trust.setsAddresses() && !r.Trust.createsAssets()
 		for i := range r.Assets {
 			a := canonical(&r.Assets[i])

@@ -25,6 +25,7 @@ func (m *merger) finish() *Inventory {
 		m.conflicts = append(m.conflicts, conflicts...)
 	}
 	m.conflicts = append(m.conflicts, heldTwice(inv.Assets)...)
+	m.conflicts = append(m.conflicts, heldInTwoVPCs(inv.Assets)...)
 	m.conflicts = append(m.conflicts, sharedMACs(inv.Assets)...)
 	slices.SortFunc(m.conflicts, compareConflict)
 	inv.Conflicts = append(inv.Conflicts, slices.CompactFunc(m.conflicts, func(a, b Conflict) bool {

@@ -118,7 +118,11 @@ func (a *app) printAssets(list []inventory.Asset) {
 		for _, k := range slices.Sorted(maps.Keys(as.Labels)) {
 			labels = append(labels, diag.Safe(k)+"="+diag.Safe(as.Labels[k]))
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", diag.Safe(as.ID), as.Kind, strings.Join(addrs, " "), strings.Join(labels, " "), as.Pos)
+		where := as.Pos.String()
+		if as.Pos.File == "" {
+			where = "source " + strings.Join(as.Sources(), " ")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", diag.Safe(as.ID), as.Kind, strings.Join(addrs, " "), strings.Join(labels, " "), where)
 	}
 	w.Flush()
 }

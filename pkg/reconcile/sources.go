@@ -48,18 +48,27 @@ func collect(ctx context.Context, cfg *config.Site, opt LoadOptions, now time.Ti
 
 // hear asks the sources, side by side: one that is slow keeps no other waiting. A source
 // that is read in parts is heard in parts; what takes its time is left to the ears, if
-// there are any.
+// there are any. This host's own tables are read by the caller's own goroutine: whose they
+// are goes by the network namespace of the thread.
 func hear(ctx context.Context, sources []config.Source, ears *Ears) (out []inventory.Heard) {
 	each := make([][]inventory.Heard, len(sources))
 	var wg sync.WaitGroup
 	for i := range sources {
+		if sources[i].Type != config.SourceEC2 {
+			continue
+		}
 		wg.Go(func() {
-			if ears != nil && sources[i].Type == config.SourceEC2 {
+			if ears != nil {
 				each[i] = ears.hear(ctx, &sources[i])
 				return
 			}
 			each[i] = hearOne(ctx, &sources[i])
 		})
+	}
+	for i := range sources {
+		if sources[i].Type != config.SourceEC2 {
+			each[i] = hearOne(ctx, &sources[i])
+		}
 	}
 	wg.Wait()
 	return slices.Concat(each...)

@@ -200,7 +200,10 @@ func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []
 		return nil, nil
 	}
 	s.Members = classifier.Classify(s.Inventory.Assets)
-	diags.Append(s.Members.Warnings)
+	// What no asset carries is misspelt, unless a source that was not asked knows better.
+	if len(reports) > 1 || !slices.ContainsFunc(cfg.Settings.Sources, func(src config.Source) bool { return src.Trust != inventory.TrustEvidence }) {
+		diags.Append(s.Members.Warnings)
+	}
 	s.World = policy.World{Assets: s.Inventory.Assets, Book: cfg.Book, Where: s.Members.Matches, Now: now}
 	m, err := compile.Compile(compile.Input{Assets: s.Inventory.Assets, Book: cfg.Book, Where: s.Members.Matches, Now: now})
 	if err != nil {

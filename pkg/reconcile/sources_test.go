@@ -129,3 +129,24 @@ func TestRememberTwice(t *testing.T) {
 		t.Errorf("damaged: %v", err)
 	}
 }
+
+// Whoever asks no source does not know which labels there are, and warns of none.
+func TestNoWarningOfWhatSourcesMayKnow(t *testing.T) {
+	for trust, want := range map[string]bool{"full": false, "labels": false, "evidence": true} {
+		dir := writeSite(t, map[string]string{
+			"bulkhead.yaml": "name: t\nsources:\n  cloud: {type: ec2, trust: " + trust + ", settings: {regions: [eu-central-1]}}\n",
+			"policy.yaml":   "groups:\n  web: {where: 'labels.role == \"web\"'}\n",
+		})
+		_, diags, err := reconcile.LoadWith(context.Background(), dir, policytest.Epoch, []driver.Kind{}, reconcile.LoadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		warned := false
+		for _, d := range diags.All() {
+			warned = warned || strings.Contains(d.Message, "no asset has the label")
+		}
+		if warned != want {
+			t.Errorf("trust %s: %v", trust, diags.All())
+		}
+	}
+}

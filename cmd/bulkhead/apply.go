@@ -109,7 +109,7 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 	}
 	defer st.Close()
 	c := a.controller(st)
-	if err := onTrial(c.NoTrial(ctx, s)); err != nil {
+	if err := onTrial(c.Ready(ctx, s)); err != nil {
 		return err
 	}
 	o.file = file
@@ -198,7 +198,9 @@ func (a *app) carryOut(ctx context.Context, c *controller.Controller, r *reconci
 		// The devices stay on trial while somebody is asked: who was locked out cannot
 		// answer.
 		a.sayProofs(outcomes)
-		yes := a.ask(ctx, trialQuestion(done.Apply.ID, done.Apply.Deadline))
+		asked, cancel := context.WithDeadline(ctx, done.Apply.Deadline)
+		yes := a.ask(asked, trialQuestion(done.Apply.ID, done.Apply.Deadline))
+		cancel()
 		// An operator who gives up takes it back, too.
 		j, err := c.Store.Journal(done.Apply.ID)
 		if err == nil {

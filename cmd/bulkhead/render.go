@@ -90,7 +90,7 @@ func (a *app) remove(ctx context.Context, point string, yes bool) error {
 		return err
 	}
 	defer st.Close()
-	if err := onTrial(a.controller(st).NoTrial(ctx, s)); err != nil {
+	if err := onTrial(a.controller(st).Ready(ctx, s)); err != nil {
 		return err
 	}
 	ch, err := s.Removal(ctx, d, point)

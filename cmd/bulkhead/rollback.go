@@ -72,7 +72,7 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 	if err != nil {
 		return err
 	}
-	if err := onTrial(c.NoTrial(ctx, s)); err != nil {
+	if err := onTrial(c.Ready(ctx, s)); err != nil {
 		return err
 	}
 	o.rollsTo = to.ID

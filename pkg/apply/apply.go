@@ -33,6 +33,12 @@ type Job struct {
 	Encode func(driver.State) ([]byte, error)
 }
 
+// tries reports whether the device can go back by itself.
+func (j *Job) tries() bool {
+	_, ok := j.Driver.(driver.Trier)
+	return ok
+}
+
 // Outcome is what became of a job.
 type Outcome struct {
 	Device  string   `json:"device"`
@@ -42,8 +48,8 @@ type Outcome struct {
 	// Unknown is set where a change failed and the previous state could not be put
 	// back: the device may hold the old state, the new one, or a part of it.
 	Unknown bool `json:"unknown"`
-	// Until is when the device goes back by itself unless the change is confirmed; zero
-	// where it is not on trial, or confirmed.
+	// Until is when the device goes back unless the change is confirmed: by itself, or put
+	// back by a controller where it cannot; zero where it is not on trial, or confirmed.
 	Until time.Time      `json:"until,omitzero"`
 	Proof []prove.Result `json:"proof"`
 	Error string         `json:"error,omitempty"`

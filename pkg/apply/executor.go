@@ -204,8 +204,7 @@ func (e *Executor) write(ctx context.Context, j *Job, o *Outcome) error {
 		// By a clock that was set back, nothing gets more time.
 		j.Change.Age = max(0, e.now().Sub(j.Now))
 	}
-	t, ok := j.Driver.(driver.Trier)
-	if !ok || e.Timeout <= 0 {
+	if e.Timeout <= 0 {
 		e.say("changing %s, native operations: %d", j.Device, len(j.Change.Ops))
 		return j.Driver.Apply(ctx, j.Change)
 	}
@@ -214,10 +213,14 @@ func (e *Executor) write(ctx context.Context, j *Job, o *Outcome) error {
 	if left <= 0 {
 		return fmt.Errorf("%w: the time to confirm the change (%s) is over before all devices have it", driver.ErrRefused, e.Timeout)
 	}
-	e.say("putting a change on %s on trial for %s, native operations: %d", j.Device, left.Round(time.Second), len(j.Change.Ops))
 	// What the device counts down began no earlier than this.
 	o.Until = e.now().Add(left)
-	return t.Try(ctx, j.Change, left)
+	if t, ok := j.Driver.(driver.Trier); ok {
+		e.say("putting a change on %s on trial for %s, native operations: %d", j.Device, left.Round(time.Second), len(j.Change.Ops))
+		return t.Try(ctx, j.Change, left)
+	}
+	e.say("putting a change on %s on trial for %s, native operations: %d; it cannot go back by itself: a controller has to be there then", j.Device, left.Round(time.Second), len(j.Change.Ops))
+	return j.Driver.Apply(ctx, j.Change)
 }
 
 // takeBack puts back what every changed device held before. The cause stays the
@@ -311,21 +314,37 @@ func (e *Executor) allOnTrial(ctx context.Context, jobs []Job, out []Outcome) er
 		if err != nil {
 			return fmt.Errorf("device %s: %w", jobs[i].Device, err)
 		}
-		if t := jobs[i].Driver.(driver.Trier).Trial(now); t == nil || t.Left <= 0 {
-			return fmt.Errorf("device %s: %w", jobs[i].Device, driver.ErrTooLate)
+		if err := e.stillOnTrial(&jobs[i], &out[i], now); err != nil {
+			return fmt.Errorf("device %s: %w", jobs[i].Device, err)
 		}
 	}
 	return nil
 }
 
+// stillOnTrial fails where a device has gone back, or would have been put back by now.
+func (e *Executor) stillOnTrial(j *Job, o *Outcome, now driver.State) error {
+	if t, ok := j.Driver.(driver.Trier); ok {
+		if x := t.Trial(now); x == nil || x.Left <= 0 {
+			return driver.ErrTooLate
+		}
+		return nil
+	}
+	if !e.now().Before(o.Until) {
+		return driver.ErrTooLate
+	}
+	other, err := j.Driver.Diff(now, j.Change.To)
+	if err == nil && !other.Empty() {
+		err = fmt.Errorf("%w: it no longer holds what is on trial, the first of %d objects is %s", driver.ErrMoved, len(other.Ops), other.Ops[0].Object)
+	}
+	return err
+}
+
 // ConfirmOne confirms what is on trial on a device, and looks whether it holds that.
 func ConfirmOne(ctx context.Context, d driver.Driver, meant driver.State) error {
-	t, ok := d.(driver.Trier)
-	if !ok {
-		return fmt.Errorf("%w: the device holds nothing on trial", driver.ErrTooLate)
-	}
-	if err := t.Confirm(ctx, meant); err != nil {
-		return err
+	if t, ok := d.(driver.Trier); ok {
+		if err := t.Confirm(ctx, meant); err != nil {
+			return err
+		}
 	}
 	now, err := d.Read(ctx)
 	if err != nil {

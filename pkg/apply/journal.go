@@ -26,12 +26,15 @@ type Record struct {
 	// At is the time that what is timed in the state counts from; zero: not known.
 	At   time.Time `json:"at,omitzero"`
 	Text string    `json:"text,omitempty"`
+	// Held is set for a device that cannot go back by itself: while its change is on trial,
+	// a controller has to put it back when the time is over.
+	Held bool `json:"held,omitempty"`
 }
 
 const recordFormat = "1.0"
 
 func (j *Job) record(s driver.State) ([]byte, error) {
-	r := Record{FormatVersion: recordFormat, Device: j.Device, Fingerprint: s.Fingerprint(), At: j.Now}
+	r := Record{FormatVersion: recordFormat, Device: j.Device, Fingerprint: s.Fingerprint(), At: j.Now, Held: !j.tries()}
 	if j.Encode != nil {
 		var err error
 		if r.State, err = j.Encode(s); err != nil {
@@ -98,7 +101,7 @@ func (e *Executor) RunJournaled(ctx context.Context, st *store.Store, a store.Ap
 	}
 	l := &steps{st: st, apply: a.ID}
 	x := Executor{Timeout: e.Timeout, AtOnce: e.AtOnce, Check: e.Check, Say: e.Say, Now: e.Now, Forward: e.Forward, log: l}
-	if tried := slices.ContainsFunc(jobs, func(j Job) bool { _, ok := j.Driver.(driver.Trier); return ok }); tried && e.Timeout > 0 {
+	if e.Timeout > 0 && len(jobs) > 0 {
 		// Before the first write: who finds the apply unfinished knows what it waits for.
 		if err := st.Arm(a.ID, x.now().Add(e.Timeout)); err != nil {
 			_, results := results(jobs, nil)

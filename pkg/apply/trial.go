@@ -38,6 +38,33 @@ func Waiting(st *store.Store) (store.Journal, error) {
 	return store.Journal{}, ErrNothingOnTrial
 }
 
+// Held names the devices of an apply that cannot go back by themselves, by its journal.
+func Held(j store.Journal) (names []string, err error) {
+	for _, c := range j.Changes {
+		r, err := ReadRecord(c.Intended)
+		if err != nil {
+			return nil, err
+		}
+		if r.Held && !slices.Contains(names, r.Device) {
+			names = append(names, r.Device)
+		}
+	}
+	return names, nil
+}
+
+// HoldsOn reports whether a point of a device that cannot go back by itself still holds
+// what nobody confirmed: that is not settled by looking at it, somebody has to put it back.
+func HoldsOn(j store.Journal, found map[string]Found) bool {
+	if j.Apply.Deadline.IsZero() {
+		return false
+	}
+	return slices.ContainsFunc(j.Changes, func(c store.Change) bool {
+		r, err := ReadRecord(c.Intended)
+		now, known := found[c.Point]
+		return err == nil && r.Held && known && now.Fingerprint == r.Fingerprint
+	})
+}
+
 // EndTrial confirms an apply that waits for it, or takes it back, and writes down
 // what became of it. Only what was proved when it was put on trial is confirmed.
 func (e *Executor) EndTrial(ctx context.Context, st *store.Store, j store.Journal, devices []OnTrial, confirm bool) (store.Apply, error) {
@@ -51,7 +78,7 @@ func (e *Executor) EndTrial(ctx context.Context, st *store.Store, j store.Journa
 	if confirm {
 		for i := range out {
 			if out[i].Unknown {
-				return j.Apply, fmt.Errorf("apply %s was not proved on %s before its controller ended: it cannot be confirmed, and goes back by itself at %s",
+				return j.Apply, fmt.Errorf("apply %s was not proved on %s before its controller ended: it cannot be confirmed, and goes back at %s",
 					j.Apply.ID, out[i].Device, j.Apply.Deadline.Format(time.RFC3339))
 			}
 		}

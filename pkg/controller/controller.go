@@ -212,6 +212,53 @@ func (c *Controller) planOf(a store.Apply) (*plan.Plan, error) {
 	return &p, nil
 }
 
+// Ready ends what is overdue, and fails with ErrOnTrial where a change is on trial.
+func (c *Controller) Ready(ctx context.Context, s *reconcile.Site) error {
+	if err := c.endOverdue(ctx, s); err != nil {
+		return err
+	}
+	return c.NoTrial(ctx, s)
+}
+
+// endOverdue takes back an apply that nobody confirmed in time, where devices have it
+// that cannot go back by themselves. One that cannot be read now is put back later.
+func (c *Controller) endOverdue(ctx context.Context, s *reconcile.Site) error {
+	j, err := apply.Waiting(c.Store)
+	if errors.Is(err, apply.ErrNothingOnTrial) {
+		return nil
+	}
+	if err != nil || c.Now().Before(j.Apply.Deadline) {
+		return err
+	}
+	held, err := apply.Held(j)
+	if err != nil || len(held) == 0 {
+		return err
+	}
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
+		if !slices.Contains(held, d.Name) {
+			continue
+		}
+		err := d.Err
+		if err == nil {
+			_, err = d.Read(ctx)
+		}
+		if err != nil {
+			c.say("apply %s was not confirmed in time, and %s cannot be put back yet: %v", j.Apply.ID, d.Name, err)
+			return c.notConfirmed(j.Apply) // nor is it applied to the others by itself
+		}
+	}
+	done, err := c.EndTrial(ctx, s, j, false)
+	if err != nil {
+		return fmt.Errorf("apply %s was not confirmed in time, and could not be taken back: %w", j.Apply.ID, err)
+	}
+	c.say("apply %s was not confirmed in time: %s", done.ID, done.State)
+	return nil
+}
+
 // NoTrial fails with ErrOnTrial where a device still holds a change on trial: it
 // would be the ground on which the next one is planned, and may go away under it.
 func (c *Controller) NoTrial(ctx context.Context, s *reconcile.Site) error {
@@ -230,8 +277,15 @@ func (c *Controller) NoTrial(ctx context.Context, s *reconcile.Site) error {
 	if err != nil {
 		return err
 	}
+	held, err := apply.Held(j)
+	if err != nil {
+		return err
+	}
 	for _, d := range devices {
-		on, err := holdsTrial(ctx, d)
+		on := slices.Contains(held, d.Name)
+		if !on {
+			on, err = holdsTrial(ctx, d)
+		}
 		if err != nil {
 			return fmt.Errorf("apply %s may be on trial for another %s, and that cannot be looked up: device %s: %w", j.Apply.ID, left.Round(time.Second), d.Name, err)
 		}

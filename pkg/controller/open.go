@@ -24,7 +24,7 @@ func (c *Controller) Open(ctx context.Context, s *reconcile.Site, devices []*rec
 	if long < time.Second || long > MaxOpen {
 		return store.Apply{}, fmt.Errorf("break-glass lasts from a second to %s", MaxOpen)
 	}
-	if err := c.NoTrial(ctx, s); err != nil {
+	if err := c.Ready(ctx, s); err != nil {
 		return store.Apply{}, err
 	}
 	i := slices.IndexFunc(devices, func(d *reconcile.Device) bool {

@@ -74,7 +74,11 @@ type Pass struct {
 // is proved. A device that cannot be read does not keep the others from being
 // changed; the pass is Failed then, and Why names it.
 func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*reconcile.Device, o PassOptions) (*Pass, error) {
-	if err := c.NoTrial(ctx, s); err != nil {
+	ready := c.Ready
+	if o.DryRun {
+		ready = c.NoTrial
+	}
+	if err := ready(ctx, s); err != nil {
 		if errors.Is(err, ErrOnTrial) {
 			return &Pass{Result: OnTrial, Why: err.Error()}, nil
 		}

@@ -26,7 +26,7 @@ func (c *Controller) Settle(s *reconcile.Site, p *plan.Plan) error {
 		}
 	}
 	for _, j := range open {
-		if unread(j, s, found) {
+		if unread(j, s, found) || apply.HoldsOn(j, found) {
 			c.say("%s", Unfinished(j, c.Now()))
 			continue
 		}

@@ -261,12 +261,36 @@ func (d *simDevice) faults(rate float64, lies bool) {
 	d.rate, d.lies = rate, lies
 }
 
-func simKind(devices map[string]*simDevice, encode func(driver.State) ([]byte, error), decode func([]byte) (driver.State, error)) driver.Kind {
+// plainDevice is one that cannot go back by itself: what is on trial there has to be put
+// back by a controller.
+type plainDevice struct{ d *simDevice }
+
+func (p plainDevice) Capabilities() driver.Capabilities { return p.d.Capabilities() }
+func (p plainDevice) Render(w driver.Desired, have driver.State) (*driver.Rendered, error) {
+	return p.d.Render(w, have)
+}
+func (p plainDevice) Diff(have, want driver.State) (*driver.Change, error) {
+	return p.d.Diff(have, want)
+}
+func (p plainDevice) Decode(s driver.State) (*driver.Decoded, error) { return p.d.Decode(s) }
+func (p plainDevice) Read(ctx context.Context) (driver.State, error) { return p.d.Read(ctx) }
+func (p plainDevice) Apply(ctx context.Context, c *driver.Change) error {
+	return p.d.Apply(ctx, c)
+}
+func (p plainDevice) Mark(ctx context.Context) (string, error) { return p.d.Mark(ctx) }
+func (p plainDevice) Watch(ctx context.Context, changed func()) error {
+	return p.d.Watch(ctx, changed)
+}
+
+func simKind(devices map[string]*simDevice, plain bool, encode func(driver.State) ([]byte, error), decode func([]byte) (driver.State, error)) driver.Kind {
 	return driver.Kind{Name: "sim",
 		Device: func(p *config.Point) string { return "device of " + p.Name },
 		Netns:  func(*config.Point) (string, bool) { return "", false },
 		Open: func(_ string, points []config.Point) (driver.Driver, error) {
-			return devices[points[0].Name], nil
+			if d := devices[points[0].Name]; !plain || points[0].Name == "gw-a" {
+				return d, nil
+			}
+			return plainDevice{devices[points[0].Name]}, nil
 		},
 		Encode: encode, Decode: decode}
 }

@@ -62,6 +62,7 @@ type simulation struct {
 	t       *testing.T
 	rng     *rand.Rand
 	devices map[string]*simDevice
+	plain   bool // gw-b cannot hold a change on trial
 	mu      sync.Mutex
 	version int
 	// may are the versions of which a device may enforce anything: those that were wanted
@@ -92,7 +93,7 @@ func (s *simulation) load(_ context.Context, now time.Time) (*reconcile.Site, er
 		return nil, errors.New(diags.All()[0].Message)
 	}
 	k := drivers.Kinds()[0]
-	return reconcile.Build(cfg, []inventory.Report{cfg.Report()}, now, []driver.Kind{simKind(s.devices, k.Encode, k.Decode)}, diags)
+	return reconcile.Build(cfg, []inventory.Report{cfg.Report()}, now, []driver.Kind{simKind(s.devices, s.plain, k.Encode, k.Decode)}, diags)
 }
 
 // ports are those that a state lets through to.
@@ -152,7 +153,7 @@ func TestSimulation(t *testing.T) {
 }
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
-	s := &simulation{t: t, rng: rand.New(rand.NewPCG(seed, 1)), devices: map[string]*simDevice{}, may: map[int]bool{0: true}}
+	s := &simulation{t: t, rng: rand.New(rand.NewPCG(seed, 1)), devices: map[string]*simDevice{}, plain: seed%2 == 1, may: map[int]bool{0: true}}
 	for i, name := range []string{"gw-a", "gw-b"} {
 		s.devices[name] = &simDevice{Driver: nftables.New(nftables.Options{Site: "t", Interfaces: []string{"eth1", "eth2"}}),
 			rng: rand.New(rand.NewPCG(seed, uint64(i+2))), state: nftables.Empty("t"), saved: nftables.Empty("t"),

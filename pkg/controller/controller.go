@@ -277,15 +277,8 @@ func (c *Controller) NoTrial(ctx context.Context, s *reconcile.Site) error {
 	if err != nil {
 		return err
 	}
-	held, err := apply.Held(j)
-	if err != nil {
-		return err
-	}
 	for _, d := range devices {
-		on := slices.Contains(held, d.Name)
-		if !on {
-			on, err = holdsTrial(ctx, d)
-		}
+		on, err := holdsTrial(ctx, d, j)
 		if err != nil {
 			return fmt.Errorf("apply %s may be on trial for another %s, and that cannot be looked up: device %s: %w", j.Apply.ID, left.Round(time.Second), d.Name, err)
 		}
@@ -297,17 +290,25 @@ func (c *Controller) NoTrial(ctx context.Context, s *reconcile.Site) error {
 	return nil // its controller died before it came to that, or after it was confirmed
 }
 
-func holdsTrial(ctx context.Context, d *reconcile.Device) (bool, error) {
+func holdsTrial(ctx context.Context, d *reconcile.Device, j store.Journal) (bool, error) {
+	t, ok := d.Driver.(driver.Trier)
+	held, err := apply.Held(j)
+	if err != nil || !ok && !slices.Contains(held, d.Name) {
+		return false, err
+	}
 	if d.Err != nil {
 		return false, d.Err
-	}
-	t, ok := d.Driver.(driver.Trier)
-	if !ok {
-		return false, nil
 	}
 	now, err := d.Read(ctx)
 	if err != nil {
 		return false, err
+	}
+	if !ok { // what it holds tells whether its controller came to that
+		found := map[string]apply.Found{}
+		for i := range d.Points {
+			found[d.Points[i].Name] = apply.Found{Fingerprint: now.Fingerprint()}
+		}
+		return apply.HoldsOn(j, found), nil
 	}
 	x := t.Trial(now)
 	return x != nil && x.Left > 0, nil

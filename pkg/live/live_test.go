@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/classify"
 	"bulkhead/pkg/compile"
@@ -274,7 +275,7 @@ func (s *site) oracle(ctx context.Context, what string) {
 	}
 }
 
-var howMany = flag.Int("changes", changes, "how many changes TestChangesEqualCompileFromNothing makes")
+var howMany = flag.Int("changes", tries.Of(300), "how many changes TestChangesEqualCompileFromNothing makes")
 
 // Whatever happens to a site, in whatever order, the kernel enforces what a compile
 // from nothing says; and the live site's own proofs say so.

@@ -48,7 +48,8 @@ func Check(t testing.TB, f func(*rapid.T)) {
 }
 
 // Checks is rapid.Check of n cases, for those that take long. Where -rapid.checks asks
-// for a number, that is what is tried.
+// for a number, that is what is tried. Two at a time would take each other's number: it
+// is not for tests that run in parallel.
 func Checks(t testing.TB, n int, f func(*rapid.T)) {
 	t.Helper()
 	checks := flag.Lookup("rapid.checks")

@@ -282,6 +282,7 @@ var howMany = flag.Int("changes", tries.Of(300), "how many changes TestChangesEq
 func TestChangesEqualCompileFromNothing(t *testing.T) {
 	for name, split := range map[string]bool{"one table": false, "class spaces": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each is in a namespace of its own
 			ctx := context.Background()
 			s := newSite(t, 3, 20, split)
 			followed, whole, alone, amended := 0, map[string]int{}, 0, 0

@@ -108,6 +108,9 @@ func runDemo(t *testing.T, exe, how string, uid int) (out string, code int) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
+	if strings.Contains(b.String(), "DATA RACE") { // the exit code of one that fails does not say so
+		t.Errorf("the race detector found something:\n%s", b.String())
+	}
 	return b.String(), cmd.ProcessState.ExitCode()
 }
 

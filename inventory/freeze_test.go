@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 )
 
@@ -167,7 +168,7 @@ func TestAcceptLost(t *testing.T) {
 // Whatever a source does, what counts is a report of its own: the newest good one,
 // or what it says now. And it is the same each time it is asked.
 func TestStandProperty(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		known := map[string]inventory.Known{}
 		now := freezeEpoch
 		badSince := time.Time{}

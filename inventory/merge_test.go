@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/diag"
 )
 
@@ -277,7 +278,7 @@ func genReports(t *rapid.T) []Report {
 }
 
 func TestMergeIgnoresOrder(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		reports := genReports(t)
 		opt := MergeOptions{Precedence: rapid.SampledFrom([][]string{nil, {"ec2", "files"}}).Draw(t, "precedence")}
 		want, _ := json.Marshal(Merge(reports, opt))
@@ -298,7 +299,7 @@ func TestMergeIgnoresOrder(t *testing.T) {
 // addresses of every asset are as if they had said nothing, and so are labels
 // under evidence alone.
 func TestLearnedSourcesTakeNothing(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		reports := genReports(t)
 		var full []Report
 		for i := range reports {
@@ -323,7 +324,7 @@ func TestLearnedSourcesTakeNothing(t *testing.T) {
 
 // Nothing that a source says is lost: it is an asset's fact or in the evidence.
 func TestNothingIsSilent(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		reports := genReports(t)
 		inv := Merge(reports, MergeOptions{})
 		said := map[string]bool{}

@@ -17,6 +17,7 @@ var layers = []struct {
 	level  int
 }{
 	{"bulkhead/pkg/diag", 0},
+	{"bulkhead/internal/tries", 0},
 	{"bulkhead/inventory", 1},
 	{"bulkhead/pkg/config/strict", 1},
 	{"bulkhead/inventory/file", 2},

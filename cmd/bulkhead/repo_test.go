@@ -75,20 +75,32 @@ func TestNoSkips(t *testing.T) {
 	}
 }
 
-// Every package is in one of the Makefile's two lists, or its tests never run.
+// Every package is in one of the Makefile's two lists, or its tests never run; in both
+// they would run twice.
 func TestMakefileRunsEveryPackage(t *testing.T) {
 	b, err := os.ReadFile("../../Makefile")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range packages(t) {
-		parts := strings.Split(strings.TrimPrefix(p.ImportPath, "bulkhead/"), "/")
-		top := "./" + parts[0] + "/..."
-		if parts[0] == "pkg" {
-			top = "./pkg/" + parts[1] + "/..."
+	var patterns []string
+	for _, list := range []string{"REAL", "PURE"} {
+		_, rest, ok := strings.Cut(strings.ReplaceAll(string(b), "\\\n", ""), "\n"+list+" := ")
+		if !ok {
+			t.Fatalf("the Makefile has no list %s", list)
 		}
-		if !strings.Contains(string(b), top) {
-			t.Errorf("the Makefile does not run the tests of %s", p.ImportPath)
+		line, _, _ := strings.Cut(rest, "\n")
+		patterns = append(patterns, strings.Fields(line)...)
+	}
+	for _, p := range packages(t) {
+		path := "./" + strings.TrimPrefix(p.ImportPath, "bulkhead/")
+		in := 0
+		for _, pattern := range patterns {
+			if top, below := strings.CutSuffix(pattern, "/..."); path == top || below && strings.HasPrefix(path, top+"/") {
+				in++
+			}
+		}
+		if in != 1 {
+			t.Errorf("the Makefile runs the tests of %s %d times", p.ImportPath, in)
 		}
 	}
 }

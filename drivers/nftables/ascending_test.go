@@ -9,12 +9,13 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/internal/tries"
 )
 
 // Walking along two sorted lists finds the change that comparing by maps finds,
 // which is done for lists in another order.
 func TestDiffAscending(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		draw := func(name string) *ruleset.Set {
 			keys := rapid.SliceOfDistinct(rapid.IntRange(0, 12), rapid.ID[int]).Draw(t, name)
 			slices.Sort(keys)

@@ -9,6 +9,7 @@ import (
 
 	"bulkhead/drivers/nftables"
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/policy/policytest"
@@ -19,7 +20,7 @@ import (
 // it which decoded none: states that come back, states that differ in one thing, and
 // states with other handles.
 func TestDecodedBeforeIsDecodedAnew(t *testing.T) {
-	lightly(t, "40", func(t *rapid.T) {
+	tries.Checks(t, 40, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{MaxAssets: 5, MaxPolicies: 5})
 		want := desired(t, w, []compile.Point{small()})
 		options := nftables.Options{Site: "test", Interfaces: ifaces}

@@ -9,6 +9,7 @@ import (
 
 	"bulkhead/drivers/nftables"
 	"bulkhead/drivers/nftables/render"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/driver/drivertest"
 	"bulkhead/pkg/policy/policytest"
@@ -23,7 +24,7 @@ func TestConformance(t *testing.T) {
 		New:        newSubject,
 		Placements: []drivertest.Placement{drivertest.Quiet(), drivertest.Gateway("eth1", "eth0")},
 		World:      policytest.Options{MaxAssets: 3, MaxGroups: 3, MaxPolicies: 3, NoTimed: true},
-		Random:     max(1, 3/slower),
+		Random:     tries.Of(3),
 		Budget:     map[string]int{"elements": 3},
 	})
 }

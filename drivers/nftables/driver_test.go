@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -91,7 +92,7 @@ func mustProve(t interface{ Fatalf(string, ...any) }, d driver.Driver, want driv
 
 // What is rendered for random sites and point mixes is proved without a kernel.
 func TestRenderedIsProved(t *testing.T) {
-	lightly(t, "10", func(t *rapid.T) {
+	tries.Checks(t, 10, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		mode := rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Observe}).Draw(t, "point mode")
 		ps := rapid.SampledFrom([][]compile.Point{{gateway(mode)}, {host(mode)}, {gateway(mode), host(mode)}}).Draw(t, "points")
@@ -110,7 +111,7 @@ func TestRenderedIsProved(t *testing.T) {
 func TestSequenceInKernel(t *testing.T) {
 	ctx := context.Background()
 	ns := newNetns(t)
-	lightly(t, "4", func(rt *rapid.T) {
+	tries.Checks(t, 4, func(rt *rapid.T) {
 		if out, err := exec.Command("ip", "netns", "exec", ns, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
 			rt.Fatalf("nft: %v: %s", err, out)
 		}

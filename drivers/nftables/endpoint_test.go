@@ -16,6 +16,7 @@ import (
 // segment included, and leaves neighbour discovery and everything else of the host
 // that is no asset's alone. Real sockets on both ends say what got through.
 func TestEndpointJudgesBothWays(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.driver = nftables.New(nftables.Options{Site: "lab", Netns: b.net.Host("b3").Path})
 	b.point = compile.Point{Name: "b3", Mode: policy.Enforce, Endpoint: true, Protects: prefixes("10.0.1.3/32", "2001:db8:0:1::3/128")}
@@ -54,6 +55,7 @@ func TestEndpointJudgesBothWays(t *testing.T) {
 
 // A host that leaves a group loses its live flow at its own firewall too.
 func TestEndpointEndsLiveFlows(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.driver = nftables.New(nftables.Options{Site: "lab", Netns: b.net.Host("b3").Path})
 	b.point = compile.Point{Name: "b3", Mode: policy.Enforce, Endpoint: true, Protects: prefixes("10.0.1.3/32")}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/lab"
@@ -36,6 +37,7 @@ func quarantined(w *policy.World, addrs ...string) *policy.World {
 // An address is cut off at once, live flows included, others are not; then the whole
 // state takes that over, proved, and lets go of it again.
 func TestIsolate(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	ctx := context.Background()
 	w := permits(let("10.0.0.2", "10.0.1.3", 6, 80, 80), let("10.0.0.5", "10.0.1.3", 6, 80, 80))
@@ -85,6 +87,7 @@ func TestIsolate(t *testing.T) {
 // In the middle of a trial somebody is cut off: packets show it, the trial does not
 // hide it, and going back keeps it.
 func TestIsolateDuringTrial(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	before, after := beforeAfter()
 	b.apply(t, before)
@@ -112,7 +115,7 @@ func TestIsolateDuringTrial(t *testing.T) {
 func TestQuarantineIsProved(t *testing.T) {
 	d := nftables.New(nftables.Options{Site: "test", Netns: newNetns(t), Interfaces: ifaces})
 	w := permits(let("10.0.0.2", "10.0.0.1", 6, 80, 80), let("10.0.0.1", "10.0.1.7", 17, 53, 53))
-	for _, mode := range []policy.Mode{policy.Enforce, policy.Observe} {
+	for _, mode := range tries.Some([]policy.Mode{policy.Enforce, policy.Observe}) {
 		want := desired(t, quarantined(w, "10.0.0.2", "10.0.1.7"), pointsOf("both", mode))
 		want.Enforced = map[string]bool{"gw": true, "host-1": true}
 		ch := plan(t, d, want)

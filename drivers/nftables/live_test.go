@@ -22,6 +22,7 @@ func tcpPorts(lo, hi uint16) packet.Services {
 
 // A host that leaves its group loses its live flow; a bystander keeps its own.
 func TestLiveFlowThroughMembershipChange(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	groups := func(members ...string) *policy.World {
 		w := permits()
@@ -45,6 +46,7 @@ func TestLiveFlowThroughMembershipChange(t *testing.T) {
 
 // A policy that loses one of its services ends the flows of that one only.
 func TestLiveFlowThroughPolicyChange(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	two := let("10.0.0.2", "10.0.1.3", 6, 80, 81)
 	b.apply(t, permits(two))
@@ -59,6 +61,7 @@ func TestLiveFlowThroughPolicyChange(t *testing.T) {
 // A first enforcement keeps what policy permits although the flow was never
 // tracked, and ends what it denies when learning is over.
 func TestLiveFlowThroughFirstEnforcement(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.point.Learn = 3 * time.Second
 	good, bad := b.flow("a2", "b3", "10.0.1.3", 80), b.flow("a5", "b3", "10.0.1.3", 80)
@@ -78,6 +81,7 @@ func TestLiveFlowThroughFirstEnforcement(t *testing.T) {
 // Tracking may begin before our rules do, for whatever reason, and see a flow first
 // from its server's side: it goes on all the same.
 func TestLiveFlowTrackedBeforeFirstEnforcement(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.point.Learn = 2 * time.Second
 	good, bad := b.flow("a2", "b3", "10.0.1.3", 80), b.flow("a5", "b3", "10.0.1.3", 80)
@@ -92,6 +96,7 @@ func TestLiveFlowTrackedBeforeFirstEnforcement(t *testing.T) {
 // A table that was flushed and is loaded again finds its live flows again, and
 // no mark from before speaks for anybody.
 func TestLiveFlowThroughFlushAndReload(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.point.Learn = time.Second
 	b.done["gw"] = true // nothing to observe first
@@ -110,6 +115,7 @@ func TestLiveFlowThroughFlushAndReload(t *testing.T) {
 // Translated flows are judged as the forward hook sees them: the real server, and
 // the real client.
 func TestLiveFlowsThroughTranslation(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.nft(`table ip nat {
 		chain pre { type nat hook prerouting priority dstnat; ip daddr 192.0.2.254 tcp dport 8080 dnat to 10.0.1.3:80; }
@@ -136,6 +142,7 @@ func TestLiveFlowsThroughTranslation(t *testing.T) {
 // ICMP of both families: queries as flows of their own, answers with them, and
 // messages that are no queries one by one.
 func TestICMP(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 1, 0x800, 0x8ff), let("2001:db8::2", "2001:db8:0:1::3", 58, 0x8000, 0x80ff), let("10.0.0.5", "10.0.1.3", 1, 0x0300, 0x03ff)))
 	v4, v6 := netip.MustParseAddr("10.0.1.3"), netip.MustParseAddr("2001:db8:0:1::3")
@@ -157,6 +164,7 @@ func TestICMP(t *testing.T) {
 // A flow that may be opened from one end only is not held up by what the tracking
 // remembers of the other end's, in protocols that have no beginning.
 func TestOldEntryDoesNotBlockTheOtherDirection(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	there, back := netip.MustParseAddr("10.0.1.3"), netip.MustParseAddr("10.0.0.2")
 	b.apply(t, permits(let("10.0.1.3", "10.0.0.2", 17, 500, 500), let("10.0.1.3", "10.0.0.2", 50, 0, 65535)))
@@ -172,6 +180,7 @@ func TestOldEntryDoesNotBlockTheOtherDirection(t *testing.T) {
 
 // A first enforcement finds UDP flows too, whichever side sends.
 func TestLiveUDPFlowThroughFirstEnforcement(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.point.Learn = 1500 * time.Millisecond
 	open := func(client string) *lab.Flow {
@@ -191,6 +200,7 @@ func TestLiveUDPFlowThroughFirstEnforcement(t *testing.T) {
 
 // An ICMP error about a permitted flow comes back, whoever policy lets send ICMP.
 func TestICMPErrorsAboutPermittedFlows(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 17, 9, 9), let("2001:db8::2", "2001:db8:0:1::3", 17, 9, 9)))
 	for _, addr := range []string{"10.0.1.3:9", "[2001:db8:0:1::3]:9"} {

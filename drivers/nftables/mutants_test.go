@@ -2,10 +2,8 @@ package nftables_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -13,6 +11,7 @@ import (
 
 	"bulkhead/drivers/nftables"
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -20,24 +19,6 @@ import (
 	"bulkhead/pkg/policy/policytest"
 	"bulkhead/pkg/prove"
 )
-
-// lightly runs fewer random cases than the default: each of these proves whole
-// rulesets.
-func lightly(t *testing.T, checks string, f func(*rapid.T)) {
-	t.Helper()
-	old := flag.Lookup("rapid.checks").Value.String()
-	if old == "100" { // nobody asked for another number
-		n, err := strconv.Atoi(checks)
-		if err == nil {
-			err = flag.Set("rapid.checks", strconv.Itoa(max(2, n/slower)))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer flag.Set("rapid.checks", old)
-	}
-	rapid.Check(t, f)
-}
 
 // copyTable copies a table deeply enough to break it.
 func copyTable(t *ruleset.Table) *ruleset.Table {
@@ -221,7 +202,7 @@ func TestMutantsAreFound(t *testing.T) {
 	for _, mu := range mutants {
 		t.Run(strings.ReplaceAll(mu.name, " ", "-"), func(t *testing.T) {
 			found, equivalent := 0, 0
-			lightly(t, "30", func(t *rapid.T) {
+			tries.Checks(t, 30, func(t *rapid.T) {
 				w := policytest.World(t, policytest.Options{MaxAssets: 6, MaxPolicies: 6})
 				d := nftables.New(nftables.Options{Site: "test", Interfaces: ifaces})
 				want := desired(t, w, []compile.Point{small()})

@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/lab"
@@ -88,7 +89,7 @@ func icmpAnswer(f policy.Flow) bool {
 // tiers, pass, directions, same and differ, default-permit and default-deny.
 func TestPacketsFollowPolicy(t *testing.T) {
 	b := newBench(t)
-	lightly(t, "8", func(rt *rapid.T) {
+	tries.Checks(t, 8, func(rt *rapid.T) {
 		w := policytest.World(rt, policytest.Options{NoTimed: true})
 		b.apply(rt, w)
 		probes, flows := crossing(b, w)
@@ -116,6 +117,7 @@ func TestPacketsNoticeABrokenElement(t *testing.T) {
 
 // A datagram in fragments is judged whole: the kernel joins it first.
 func TestFragments(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	b.apply(t, permits(let("10.0.0.2", "10.0.1.3", 17, 53, 53), let("2001:db8::2", "2001:db8:0:1::3", 17, 53, 53)))
 	for _, dst := range []string{"10.0.1.3", "2001:db8:0:1::3"} {
@@ -128,6 +130,7 @@ func TestFragments(t *testing.T) {
 // A source address that belongs behind another interface is dropped where a zone
 // says so, even if policy permits the flow.
 func TestSpoofedSources(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	zone := func(name, iface string, mode compile.AntiSpoof, ps ...string) compile.Zone {
 		return compile.Zone{Name: name, Interfaces: []string{iface}, Known: true, Masks: masksOf(ps...), AntiSpoof: mode}
@@ -164,6 +167,7 @@ func masksOf(ps ...string) []netip.Prefix {
 // A point that only observes drops nothing and remembers what it would have
 // dropped, flow by flow; one that enforces remembers what it dropped.
 func TestFlowsCountWhatWasSent(t *testing.T) {
+	t.Parallel()
 	for _, mode := range []policy.Mode{policy.Observe, policy.Enforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			b := newBench(t)
@@ -233,6 +237,7 @@ func TestFailsafeWithFullConnectionTable(t *testing.T) {
 
 // A timed allow ends on time with nobody there to end it, live flows included.
 func TestTimedAllowEndsByItself(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	rule := let("10.0.0.2", "10.0.1.3", 6, 80, 80)
 	rule.Expires = time.Now().Add(5 * time.Second)

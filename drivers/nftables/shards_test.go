@@ -10,6 +10,7 @@ import (
 
 	"bulkhead/drivers/nftables"
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/policy/policytest"
@@ -52,7 +53,7 @@ func drawShards(t *rapid.T) compile.Bounds {
 // whole ones means, through random changes; and what a change does not concern
 // stays in its shard.
 func TestShardedIsProved(t *testing.T) {
-	lightly(t, "6", func(rt *rapid.T) {
+	tries.Checks(t, 6, func(rt *rapid.T) {
 		bounds := drawShards(rt)
 		d := nftables.New(nftables.Options{Site: "test", Interfaces: ifaces, Bounds: bounds})
 		ps := []compile.Point{gateway(policy.Enforce), host(policy.Enforce)}
@@ -103,7 +104,7 @@ func mustStay(t interface{ Fatalf(string, ...any) }, have, now *ruleset.Table, l
 func TestShardsInKernel(t *testing.T) {
 	ctx := context.Background()
 	ns := newNetns(t)
-	lightly(t, "3", func(rt *rapid.T) {
+	tries.Checks(t, 3, func(rt *rapid.T) {
 		if out, err := exec.Command("ip", "netns", "exec", ns, "nft", "flush", "ruleset").CombinedOutput(); err != nil {
 			rt.Fatalf("nft: %v: %s", err, out)
 		}

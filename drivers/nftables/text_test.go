@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/policy/policytest"
@@ -18,7 +19,7 @@ import (
 // tool, read back from the kernel and decoded, it is proved as well.
 func TestTextIsProvedOnceLoaded(t *testing.T) {
 	ns := newNetns(t)
-	lightly(t, "4", func(rt *rapid.T) {
+	tries.Checks(t, 4, func(rt *rapid.T) {
 		w := policytest.World(rt, policytest.Options{})
 		points := rapid.SampledFrom([][]compile.Point{{gateway(policy.Enforce)}, {host(policy.Enforce)}, {gateway(policy.Observe)}}).Draw(rt, "points")
 		d := nftables.New(nftables.Options{Site: "test", Netns: ns, Interfaces: ifaces, Bounds: drawBounds(rt)})

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/lab"
@@ -83,6 +84,7 @@ func beforeAfter() (before, after *policy.World) {
 // A change on trial is in force at once, and confirmed it is as if it had been
 // applied.
 func TestTrialIsConfirmed(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	before, after := beforeAfter()
 	b.apply(t, before)
@@ -120,6 +122,7 @@ func TestTrialIsConfirmed(t *testing.T) {
 // Nobody confirms, nothing runs: the kernel goes back by itself, and flows that only
 // the trial permitted end although the old state knows their verdict.
 func TestTrialFallsBack(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	before, after := beforeAfter()
 	want := b.apply(t, before)
@@ -150,6 +153,7 @@ func TestTrialFallsBack(t *testing.T) {
 
 // Undone before its time, the trial leaves nothing either.
 func TestTrialIsUndone(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	before, after := beforeAfter()
 	b.apply(t, before)
@@ -169,6 +173,7 @@ func TestTrialIsUndone(t *testing.T) {
 // The first enforcement and the last can be on trial, too: then the other side is
 // no table of ours at all.
 func TestTrialOfAWholeTable(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	ctx := context.Background()
 	tr := b.driver.(driver.Trier)
@@ -226,8 +231,8 @@ func TestTrialOfAWholeTable(t *testing.T) {
 func TestTrialIsBothStates(t *testing.T) {
 	d := nftables.New(nftables.Options{Site: "test", Netns: newNetns(t), Interfaces: ifaces})
 	ctx := context.Background()
-	for _, mode := range []policy.Mode{policy.Enforce, policy.Observe} {
-		lightly(t, "12", func(rt *rapid.T) {
+	for _, mode := range tries.Some([]policy.Mode{policy.Enforce, policy.Observe}) {
+		tries.Checks(t, 12, func(rt *rapid.T) {
 			pts := []string{"a", "b", "both"}
 			one, two := pointsOf(rapid.SampledFrom(pts).Draw(rt, "before"), policy.Enforce), pointsOf(rapid.SampledFrom(pts).Draw(rt, "after"), mode)
 			old := desired(rt, policytest.World(rt, policytest.Options{NoTimed: true}), one)

@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/policy"
@@ -259,7 +260,7 @@ func genAssets(t *rapid.T) []inventory.Asset {
 
 // The index must say what plain CEL says, of members and of the undecided.
 func TestIndexEqualsPlain(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		book := &policy.Rulebook{}
 		for i := range 4 {
 			book.Groups = append(book.Groups, policy.Group{Name: fmt.Sprint("g", i), Where: genExpr(t, 3)})

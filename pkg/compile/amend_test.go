@@ -10,6 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/packet"
@@ -170,7 +171,7 @@ func (x *amended) policies(t *rapid.T, o policytest.Options) (what string, ok bo
 
 func TestAmendedTablesAreDecide(t *testing.T) {
 	followed, amendments, extended, whole := 0, 0, 0, map[string]int{}
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		o := policytest.Options{NoClaims: true, MaxPolicies: 6, Plain: rapid.IntRange(0, 4).Draw(t, "plain") > 0, NoTimed: rapid.Bool().Draw(t, "nothing expires")}
 		w := policytest.World(t, o)
 		for i := range w.Assets {
@@ -211,7 +212,7 @@ func TestAmendedTablesAreDecide(t *testing.T) {
 	for _, n := range whole {
 		all += n
 	}
-	if amendments < all/6 {
+	if tries.All && amendments < all/6 {
 		t.Error("hardly any change of policies was followed: the test shows little")
 	}
 }
@@ -221,7 +222,7 @@ func TestAmendedTablesAreDecide(t *testing.T) {
 // turn, or none.
 func TestAmendedOrderIsDecide(t *testing.T) {
 	kept, refused := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		end := func(what string) string {
 			return fmt.Sprint(rapid.SampledFrom([]string{"site", "role", "env"}).Draw(t, what), rapid.IntRange(0, 1).Draw(t, "which"))
 		}
@@ -258,7 +259,7 @@ func TestAmendedOrderIsDecide(t *testing.T) {
 		}
 	})
 	t.Logf("%d policies were given a table, %d found none", kept, refused)
-	if kept < 20 || refused < 5 {
+	if tries.All && (kept < 20 || refused < 5) {
 		t.Error("the test shows little")
 	}
 }
@@ -268,7 +269,7 @@ func TestAmendedOrderIsDecide(t *testing.T) {
 // tables say of every pair what the reference evaluator does.
 func TestExtendedTablesAreDecide(t *testing.T) {
 	born, refused := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		end := func() string {
 			return fmt.Sprint(rapid.SampledFrom([]string{"site", "role", "env"}).Draw(t, "end"), rapid.IntRange(0, 2).Draw(t, "which"))
 		}
@@ -337,7 +338,7 @@ func TestExtendedTablesAreDecide(t *testing.T) {
 		}
 	})
 	t.Logf("%d classes got entries, %d found no place", born, refused)
-	if born < 10 {
+	if tries.All && born < 10 {
 		t.Error("the test shows little")
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/policy/policytest"
 )
@@ -13,7 +14,7 @@ import (
 // Where pairs are too many to list, no reason for which a denied flow is uncovered is
 // left out.
 func TestCoverageOfLargeSitesLeavesNothingOut(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{MaxAssets: 5, MaxPolicies: 4})
 		m, err := Compile(Input{Assets: w.Assets, Book: w.Book, Where: w.Where, Now: w.Now})
 		if err != nil {

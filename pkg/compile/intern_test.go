@@ -5,12 +5,14 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"bulkhead/internal/tries"
 )
 
 // Equal lists have one number, different ones different numbers, in the order in
 // which they came, and the list is found again under its number.
 func TestInterner(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		var in interner[int32]
 		for range rapid.IntRange(1, 2).Draw(t, "rounds") {
 			in.reset()

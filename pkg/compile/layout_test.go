@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/packet"
@@ -150,7 +151,7 @@ func describe(l *compile.Layout) string {
 func TestLayoutIsDecide(t *testing.T) {
 	spaces := map[int]int{}
 	sided := 0
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		o := policytest.Options{Plain: rapid.IntRange(0, 3).Draw(t, "plain") > 0, MaxPolicies: 12}
 		w := policytest.World(t, o)
 		m := mustCompile(t, w)
@@ -163,7 +164,7 @@ func TestLayoutIsDecide(t *testing.T) {
 		}
 	})
 	t.Logf("number of spaces: %v; %d with one-sided policies", spaces, sided)
-	if spaces[3]+spaces[4]+spaces[5] == 0 || sided == 0 {
+	if tries.All && (spaces[3]+spaces[4]+spaces[5] == 0 || sided == 0) {
 		t.Error("no world was split into several spaces: the test shows nothing")
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
@@ -43,7 +44,7 @@ func sideName(s policy.Side) string {
 // The compiler agrees with the reference evaluator on every interesting flow:
 // the verdict, the deciding policies, and what observed policies would do.
 func TestMatrixIsDecide(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		m := mustCompile(t, w)
 		checkCells(t, m)
@@ -99,7 +100,7 @@ func contestedAddrs(w *policy.World) map[netip.Addr]bool {
 // With nobody there to compute anew, what a verdict becomes at its deadline never
 // permits what policy does not permit then.
 func TestDeadlineFailsClosed(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		m := mustCompile(t, w)
 		addrs, services := policytest.Addresses(w), policytest.Services(w)

@@ -6,13 +6,14 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 )
 
 // Assets are found wherever they are, with any hint, in order of ID or not; and
 // nothing else is.
 func TestAssetPlaces(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		text := rapid.StringOfN(rapid.RuneFrom([]rune("ab\x00")), 0, 12, -1)
 		ids := rapid.SliceOfDistinct(text, rapid.ID[string]).Draw(t, "ids")
 		prefix := rapid.SampledFrom([]string{"", "h", "machine-"}).Draw(t, "prefix")

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/packet"
@@ -198,7 +199,7 @@ func hostsOf(t *rapid.T, what string) []netip.Prefix {
 // nothing would have it, or the tracker says that it does not know.
 func TestTrackerIsDecide(t *testing.T) {
 	followed, compiled := 0, 0
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{NoClaims: true, MaxPolicies: 6, Plain: rapid.IntRange(0, 2).Draw(t, "plain") > 0})
 		for i := range w.Assets {
 			if rapid.IntRange(0, 3).Draw(t, "keeps its prefixes") > 0 {
@@ -223,7 +224,7 @@ func TestTrackerIsDecide(t *testing.T) {
 		followed, compiled = followed+x.followed, compiled+x.compiled-1
 	})
 	t.Logf("%d changes followed, %d compiled anew", followed, compiled)
-	if followed < compiled/4 {
+	if tries.All && followed < compiled/4 {
 		t.Error("hardly any change was followed: the test shows little")
 	}
 }

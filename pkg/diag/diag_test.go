@@ -6,6 +6,8 @@ import (
 	"unicode"
 
 	"pgregory.net/rapid"
+
+	"bulkhead/internal/tries"
 )
 
 func TestSuggest(t *testing.T) {
@@ -28,7 +30,7 @@ func TestSuggest(t *testing.T) {
 }
 
 func TestSuggestIgnoresOrder(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		words := rapid.SliceOf(rapid.StringMatching(`[a-d]{1,5}`)).Draw(t, "words")
 		word := rapid.StringMatching(`[a-d]{1,5}`).Draw(t, "word")
 		shuffled := rapid.Permutation(words).Draw(t, "shuffled")

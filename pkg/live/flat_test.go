@@ -11,11 +11,12 @@ import (
 	"testing"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/live"
 )
 
-var day = flag.Int("day", 2500, "how many changes TestADayIsFlat makes before it looks for the first time; four times as many in all")
+var day = flag.Int("day", tries.Of(2500), "how many changes TestADayIsFlat makes before it looks for the first time; four times as many in all")
 
 // held is what a live site holds.
 type held struct {

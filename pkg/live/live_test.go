@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/classify"
 	"bulkhead/pkg/compile"
@@ -274,13 +275,14 @@ func (s *site) oracle(ctx context.Context, what string) {
 	}
 }
 
-var howMany = flag.Int("changes", changes, "how many changes TestChangesEqualCompileFromNothing makes")
+var howMany = flag.Int("changes", tries.Of(300), "how many changes TestChangesEqualCompileFromNothing makes")
 
 // Whatever happens to a site, in whatever order, the kernel enforces what a compile
 // from nothing says; and the live site's own proofs say so.
 func TestChangesEqualCompileFromNothing(t *testing.T) {
 	for name, split := range map[string]bool{"one table": false, "class spaces": true} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each is in a namespace of its own
 			ctx := context.Background()
 			s := newSite(t, 3, 20, split)
 			followed, whole, alone, amended := 0, map[string]int{}, 0, 0

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/classify"
 	"bulkhead/pkg/compile"
@@ -83,7 +84,7 @@ func TestPacketsFollowChanges(t *testing.T) {
 	cl, _ := classify.Compile(book, nil)
 	names := []string{"h01", "h02", "h11", "h12"}
 	byItself, arrived, stopped := 0, 0, 0
-	for step := range 100 {
+	for step := range tries.Of(100) {
 		name := names[rnd.IntN(len(names))]
 		k := hosts[name]
 		assets[k].Labels = map[string]string{"role": fmt.Sprint(rnd.IntN(3)), "env": fmt.Sprint(rnd.IntN(2))}
@@ -132,8 +133,8 @@ func TestPacketsFollowChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d of 100 changes by themselves; %d packets arrived, %d did not", byItself, arrived, stopped)
-	if byItself < 50 || arrived < 100 || stopped < 100 {
+	t.Logf("%d changes by themselves; %d packets arrived, %d did not", byItself, arrived, stopped)
+	if tries.All && (byItself < 50 || arrived < 100 || stopped < 100) {
 		t.Errorf("the test is too easy: %d changes by themselves, %d packets arrived, %d did not", byItself, arrived, stopped)
 	}
 }

@@ -8,10 +8,12 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"bulkhead/internal/tries"
 )
 
 func TestPlacesFindTheirCell(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		n := rapid.IntRange(0, 9).Draw(t, "sets")
 		p := NewPartitioner(n)
@@ -35,7 +37,7 @@ func TestPlacesFindTheirCell(t *testing.T) {
 }
 
 func TestClaimsAgainstMap(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 2))
 		var c Claims
 		want := map[netip.Addr][]int{}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"bulkhead/internal/tries"
 )
 
 // crowd makes runs that touch, overlap and repeat, of both families, some at the
@@ -75,7 +77,7 @@ func TestBuilderAgainstReference(t *testing.T) {
 }
 
 func TestPartitionAgainstReference(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		sets := make([]Addrs, rapid.IntRange(0, 130).Draw(t, "sets"))
 		size := rapid.SampledFrom([]int{3, 60}).Draw(t, "size")

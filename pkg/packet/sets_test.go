@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
 )
@@ -45,7 +46,7 @@ func drawAddrs(t *rapid.T, name string) packet.Addrs {
 // Set algebra on addresses is what it is on their members.
 func TestAddrsAlgebra(t *testing.T) {
 	u := universe()
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		a, b := drawAddrs(t, "a"), drawAddrs(t, "b")
 		union, both, less := a.Union(b), a.Intersect(b), a.Subtract(b)
 		overlap := false
@@ -91,7 +92,7 @@ func canonical(t *rapid.T, s packet.Addrs) {
 // sets that they lie in.
 func TestPartition(t *testing.T) {
 	u := universe()
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		sets := make([]packet.Addrs, rapid.IntRange(0, 70).Draw(t, "sets"))
 		for i := range sets {
 			sets[i] = drawAddrs(t, "set")
@@ -127,7 +128,7 @@ func TestPartition(t *testing.T) {
 
 // Join refines two partitions by each other.
 func TestJoin(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		a := packet.PartitionAddrs([]packet.Addrs{drawAddrs(t, "a1"), drawAddrs(t, "a2")})
 		b := packet.PartitionAddrs([]packet.Addrs{drawAddrs(t, "b1")})
 		var all packet.Addrs
@@ -165,7 +166,7 @@ func TestServicesAlgebra(t *testing.T) {
 			}
 		}
 	}
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		a, b := drawServices(t, "a"), drawServices(t, "b")
 		union, both, less := a.Union(b), a.Intersect(b), a.Subtract(b)
 		for _, p := range near {
@@ -228,7 +229,7 @@ func TestBits(t *testing.T) {
 }
 
 func TestOfFamily(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		a := drawAddrs(t, "a")
 		four, six := a.OfFamily(true), a.OfFamily(false)
 		all4 := packet.AddrsOf(netip.MustParsePrefix("0.0.0.0/0"))

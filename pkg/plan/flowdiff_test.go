@@ -1,7 +1,6 @@
 package plan_test
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -19,19 +19,6 @@ import (
 	"bulkhead/pkg/policy"
 	"bulkhead/pkg/policy/policytest"
 )
-
-// lightly runs fewer random cases than the default: each compiles, renders and
-// decodes whole rulesets.
-func lightly(t *testing.T, checks string, f func(*rapid.T)) {
-	t.Helper()
-	if old := flag.Lookup("rapid.checks").Value.String(); old == "100" {
-		if err := flag.Set("rapid.checks", checks); err != nil {
-			t.Fatal(err)
-		}
-		defer flag.Set("rapid.checks", old)
-	}
-	rapid.Check(t, f)
-}
 
 func addrs(ps ...string) packet.Addrs {
 	var out []netip.Prefix
@@ -102,7 +89,7 @@ func passes(p *compile.Point, w *policy.World, f policy.Flow) (pass, seen bool) 
 // The flow diff is exact: its sets are the flows whose verdict changed, each
 // once, on the right side, and each witness is one of them.
 func TestFlowDiffIsExact(t *testing.T) {
-	lightly(t, "30", func(t *rapid.T) {
+	tries.Checks(t, 30, func(t *rapid.T) {
 		o := policytest.Options{NoTimed: true, MaxAssets: 5, MaxPolicies: 5, MaxGroups: 4}
 		before, after := policytest.World(t, o), policytest.World(t, o)
 		mode := rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Enforce, policy.Enforce, policy.Observe})

@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -61,7 +62,7 @@ func held(t interface{ Fatal(...any) }, m *compile.Matrix, p compile.Point, o nf
 func TestJudge(t *testing.T) {
 	// With class spaces for a table of pairs, the decoder lists no pairs.
 	tabled := nftables.Options{Pairs: 1, Bounds: compile.Bounds{Pairs: -1, Spaces: 64, Elements: 1 << 20, Bits: 28}}
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		o := policytest.Options{NoTimed: true, MaxAssets: 4, MaxPolicies: 4, MaxGroups: 3}
 		before, after := policytest.World(t, o), policytest.World(t, o)
 		p, hook, in := zonedGateway(), compile.HookForward, rapid.SampledFrom([]string{"", "eth1"}).Draw(t, "in")

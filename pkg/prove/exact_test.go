@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -173,7 +174,7 @@ func (o *otherwise) single(t *rapid.T, s *prove.Standing) (shown int) {
 // two classes says.
 func TestTablesOfAnyMake(t *testing.T) {
 	right, wrong, split, shown := 0, 0, 0, 0
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{Plain: rapid.IntRange(0, 3).Draw(t, "plain") > 0, MaxPolicies: 10})
 		m, err := compile.Compile(compile.Input{Assets: w.Assets, Book: w.Book, Where: w.Where, Now: w.Now})
 		if err != nil {
@@ -208,7 +209,7 @@ func TestTablesOfAnyMake(t *testing.T) {
 		}
 	})
 	t.Logf("%d right, %d wrong; %d worlds of several tables; %d single addresses shown", right, wrong, split, shown)
-	if right == 0 || wrong == 0 || split == 0 || shown == 0 {
+	if tries.All && (right == 0 || wrong == 0 || split == 0 || shown == 0) {
 		t.Error("the test shows nothing")
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -19,7 +20,7 @@ import (
 // What the device does with anybody else is no matter.
 func TestPartsOfAnyMake(t *testing.T) {
 	right, wrong, alone, unasked := 0, 0, 0, 0
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{Plain: rapid.IntRange(0, 3).Draw(t, "plain") > 0, MaxPolicies: 10})
 		in := compile.Input{Assets: w.Assets, Book: w.Book, Where: w.Where, Now: w.Now}
 		all, err := compile.Compile(in)
@@ -89,7 +90,7 @@ func TestPartsOfAnyMake(t *testing.T) {
 		}
 	})
 	t.Logf("%d right, %d wrong, %d wrong within a class alone; %d pairs that nobody asks of were otherwise", right, wrong, alone, unasked)
-	if right == 0 || wrong == 0 || alone == 0 || unasked == 0 {
+	if tries.All && (right == 0 || wrong == 0 || alone == 0 || unasked == 0) {
 		t.Error("the test shows nothing")
 	}
 }

@@ -2,7 +2,6 @@ package reconcile_test
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/compile"
@@ -151,13 +151,7 @@ func converge(t *rapid.T, d *draft, kind driver.Kind) {
 // Changes of assets, groups and policies in any order, each planned, applied and
 // proved by itself, end where a compile from nothing ends.
 func TestAnyOrderOfChanges(t *testing.T) {
-	if old := flag.Lookup("rapid.checks").Value.String(); old == "100" {
-		if err := flag.Set("rapid.checks", "2"); err != nil {
-			t.Fatal(err)
-		}
-		defer flag.Set("rapid.checks", old)
-	}
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Checks(t, 2, func(t *rapid.T) {
 		o := policytest.Options{MaxAssets: 4, MaxGroups: draftGroups, MaxPolicies: 4}
 		d, to := newDraft(policytest.World(t, o)), newDraft(policytest.World(t, o))
 		f := &fake{Driver: nftables.New(nftables.Options{Site: "t", Interfaces: []string{"eth1", "eth2"}}), state: nftables.Empty("t")}

@@ -108,6 +108,9 @@ func runDemo(t *testing.T, exe, how string, uid int) (out string, code int) {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
+	if strings.Contains(b.String(), "DATA RACE") { // the exit code of one that fails does not say so
+		t.Errorf("the race detector found something:\n%s", b.String())
+	}
 	return b.String(), cmd.ProcessState.ExitCode()
 }
 
@@ -119,6 +122,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, uid := range users {
 		t.Run(fmt.Sprintf("user %d", uid), func(t *testing.T) {
+			t.Parallel() // each is in namespaces of its own, and waits most of the time
 			out, code := runDemo(t, exe, BreakNothing, uid)
 			if code != 0 || !strings.Contains(out, "All of it agrees with the policy") || strings.Contains(out, "WRONG") {
 				t.Errorf("exit code %d:\n%s", code, out)
@@ -135,6 +139,7 @@ func TestComparisonBites(t *testing.T) {
 	exe := program(t)
 	for how, want := range map[string]string{BreakOpen: "and it arrived", BreakClose: "it did not arrive"} {
 		t.Run(how, func(t *testing.T) {
+			t.Parallel()
 			out, code := runDemo(t, exe, how, os.Geteuid())
 			if code != exitDisagree || !strings.Contains(out, want) || strings.Contains(out, "All of it agrees") {
 				t.Errorf("exit code %d:\n%s", code, out)

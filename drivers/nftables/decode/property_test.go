@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 )
@@ -332,7 +333,7 @@ func checkMarks(t *rapid.T, tb testing.TB, rs *ruleset.Ruleset, res Result, text
 func TestAgainstInterpreter(t *testing.T) {
 	l := newLoader(t)
 	tried, taken, graphs := 0, 0, 0
-	rapid.Check(t, func(rt *rapid.T) {
+	tries.Check(t, func(rt *rapid.T) {
 		text := generator{rt}.program()
 		tried++
 		rs, msg := l.try(text)

@@ -13,6 +13,7 @@ import (
 
 	"bulkhead/drivers/nftables/render"
 	"bulkhead/drivers/nftables/ruleset"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -59,7 +60,7 @@ func desired(t interface{ Fatal(...any) }, w *policy.World, ps []compile.Point) 
 // The nft tool accepts what is rendered, for random sites.
 func TestTextLoads(t *testing.T) {
 	dir := t.TempDir()
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		mode := rapid.SampledFrom([]policy.Mode{policy.Enforce, policy.Observe}).Draw(t, "point mode")
 		bounds := rapid.SampledFrom([]compile.Bounds{compile.DefaultBounds(),
@@ -83,7 +84,7 @@ func TestTextLoads(t *testing.T) {
 
 // Rendering again with the ids of what is there changes no element.
 func TestRenderIsStable(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		w := policytest.World(t, policytest.Options{})
 		d := desired(t, w, points(policy.Enforce))
 		first, err := render.Table(d, nil, compile.DefaultBounds())

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"bulkhead/internal/tries"
 )
 
 func drawElement(t *rapid.T) Element {
@@ -32,7 +34,7 @@ func TestPackedElements(t *testing.T) {
 	if n := reflect.TypeFor[Element]().NumField(); n != 13 {
 		t.Fatalf("an element has %d fields: write the new ones down, and draw them", n)
 	}
-	rapid.Check(t, func(t *rapid.T) {
+	tries.Check(t, func(t *rapid.T) {
 		want := rapid.SliceOfN(rapid.Custom(drawElement), 1, 5).Draw(t, "elements")
 		b := PackElements(want)
 		got, err := UnpackElements(b)

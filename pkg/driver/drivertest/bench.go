@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -34,7 +35,7 @@ type bench struct {
 
 func newBench(t testing.TB, f *Factory) *bench {
 	t.Helper()
-	return &bench{f: f, s: f.New(t), looks: 32}
+	return &bench{f: f, s: f.New(t), looks: tries.Of(32)}
 }
 
 func (b *bench) read(t tb) driver.State {

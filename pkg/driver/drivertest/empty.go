@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
 )
@@ -19,12 +20,12 @@ import (
 func checkEmpty(t testing.TB, f *Factory) {
 	for i, p := range f.Placements {
 		b := newBench(t, f)
-		b.looks = 10
+		b.looks = tries.Of(10)
 		isolations, cases := []policy.Isolation{policy.IsolateBoth, policy.IsolateNone}, empties()
 		if i > 0 {
 			isolations, cases = isolations[:1], cases[:6]
 		}
-		for _, c := range cases {
+		for _, c := range tries.Some(cases) {
 			for _, isolate := range isolations {
 				b.empty(t, p, c, isolate)
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/driver/drivertest/sim"
 )
@@ -60,7 +61,7 @@ func checkFailedRead(t testing.TB, f *Factory) {
 		if err == nil || s != nil {
 			t.Fatalf("%s: state %v, error %v", fault, s, err)
 		}
-		for skip := range 3 {
+		for skip := range tries.Of(3) {
 			have := b.read(t)
 			c := b.diff(t, have, b.render(t, next, have).State)
 			b.s.Fail(fault, skip)
@@ -97,7 +98,7 @@ func checkStaleRead(t testing.TB, f *Factory) {
 	}
 	p := f.Placements[0]
 	next := newGoal(t, after().site.world(), p.Points(web()))
-	for skip := range 3 {
+	for skip := range tries.Of(3) {
 		b.play(t, p, before())
 		b.s.Fail(sim.ReadStale, skip)
 		have := b.read(t) // stale, if it is the first
@@ -157,7 +158,7 @@ func failures(n int) []int {
 	if n > 0 && out[len(out)-1] != n-1 {
 		out = append(out, n-1)
 	}
-	return out
+	return tries.Some(out)
 }
 
 // Whatever goes wrong with a write, at whatever place in a change: the driver says
@@ -167,7 +168,7 @@ func failures(n int) []int {
 func checkFailedWrite(t testing.TB, f *Factory) {
 	for i, p := range f.Placements {
 		b := newBench(t, f)
-		b.looks = fewLooks
+		b.looks = tries.Of(fewLooks)
 		old, next := newGoal(t, before().site.world(), p.Points(web())), newGoal(t, after().site.world(), p.Points(Addrs("10.0.0.10/31", "2001:db8::10")))
 		gone := newGoal(t, office().world(), nil)
 		ways := [][2]*goal{{old, next}, {next, old}, {gone, old}, {old, gone}}
@@ -175,7 +176,7 @@ func checkFailedWrite(t testing.TB, f *Factory) {
 		if i > 0 {
 			ways, faults = ways[:1], b.supported(sim.AnswerLost)
 		}
-		for _, way := range ways {
+		for _, way := range tries.Some(ways) {
 			for _, fault := range faults {
 				for _, k := range failures(b.writes(t, way[0], way[1])) {
 					b.rewind(t, way[0])
@@ -225,13 +226,13 @@ func (b *bench) interrupt(t tb, from, to *goal, fault sim.Fault, k int) *driver.
 func checkUndo(t testing.TB, f *Factory) {
 	for i, p := range f.Placements {
 		b := newBench(t, f)
-		b.looks = fewLooks
+		b.looks = tries.Of(fewLooks)
 		old, next := newGoal(t, before().site.world(), p.Points(web())), newGoal(t, after().site.world(), p.Points(web()))
 		ways := [][2]*goal{{old, next}, {next, old}}
 		if i > 0 {
 			ways = ways[:1]
 		}
-		for _, way := range ways {
+		for _, way := range tries.Some(ways) {
 			for _, fault := range b.supported(sim.Vanish) {
 				for _, k := range failures(b.writes(t, way[0], way[1])) {
 					b.rewind(t, way[0])

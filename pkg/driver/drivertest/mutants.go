@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -20,8 +21,8 @@ import (
 // of every interval of the site, and its neighbours. A decoder that is wrong in
 // the same way as the renderer proves everything.
 func checkDecoder(t testing.TB, f *Factory) {
-	for _, p := range f.Placements {
-		for _, s := range []step{before(), after()} {
+	for _, p := range tries.Some(f.Placements) {
+		for _, s := range tries.Some([]step{before(), after()}) {
 			b := newBench(t, f)
 			now := b.play(t, p, s)
 			o := newOracle(s.site.world(), p.Points(s.protects))
@@ -160,8 +161,8 @@ func (o *oracle) differ(a, b func(service uint32, port uint16) bool) string {
 // really treats otherwise than policy says; or it is no different, and then the
 // enumeration of all ends of all intervals shows that.
 func checkMutants(t testing.TB, f *Factory) {
-	for _, p := range f.Placements {
-		for _, s := range []step{before(), after()} {
+	for _, p := range tries.Some(f.Placements) {
+		for _, s := range tries.Some([]step{before(), after()}) {
 			b := newBench(t, f)
 			now := b.play(t, p, s)
 			g := newGoal(t, s.site.world(), p.Points(s.protects))
@@ -170,7 +171,7 @@ func checkMutants(t testing.TB, f *Factory) {
 				continue // what the device does differs from policy before it is broken
 			}
 			j := jury{b: b, goal: g, oracle: newOracle(g.world, g.want.Points), must: map[pair]func(uint32, uint16) bool{}, count: map[string]*[2]int{}}
-			for _, m := range b.s.Mutants(now) {
+			for _, m := range tries.Some(b.s.Mutants(now)) {
 				j.judge(told{t, p.Name + ": " + m.Kind}, m)
 			}
 			t.Logf("%s, %s, %q:%s", f.Name, p.Name, s.says, j.report())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/driver"
 )
 
@@ -82,7 +83,7 @@ func checkDrift(t testing.TB, f *Factory) {
 		if len(b.decode(t, b.read(t)).Installed) == 0 {
 			continue // nothing of ours is there to be changed
 		}
-		for n := range 7 {
+		for n := range tries.Of(7) {
 			said := b.s.Tamper(n)
 			now := b.read(t)
 			r := b.render(t, g, now)
@@ -106,7 +107,7 @@ func checkMoved(t testing.TB, f *Factory) {
 	b.looks = 0
 	p := f.Placements[0]
 	next := newGoal(t, after().site.world(), p.Points(web()))
-	for n := range 4 {
+	for n := range tries.Of(4) {
 		b.play(t, p, before())
 		have := b.read(t)
 		c := b.diff(t, have, b.render(t, next, have).State)

@@ -1,7 +1,6 @@
 package drivertest
 
 import (
-	"flag"
 	"fmt"
 	"math/rand"
 	"net/netip"
@@ -10,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/inventory"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/packet"
@@ -27,11 +27,11 @@ func checkStory(t testing.TB, f *Factory) {
 		if !b.s.Driver().Capabilities().Atomic && b.s.Steps == nil {
 			t.Fatalf("%s is not atomic and its factory has no Steps: what is seen during a change is not checked", f.Name)
 		}
-		for _, s := range story() {
+		for _, s := range tries.Some(story()) {
 			s.says = p.Name + ": " + s.says
 			b.play(t, p, s)
 		}
-		t.Logf("%s, %s: %d states, %d looks in between", f.Name, p.Name, len(story()), b.looked)
+		t.Logf("%s, %s: %d states, %d looks in between", f.Name, p.Name, len(tries.Some(story())), b.looked)
 	}
 }
 
@@ -40,7 +40,7 @@ func checkStory(t testing.TB, f *Factory) {
 func checkRandom(t testing.TB, f *Factory) {
 	run := func(rt tb, draw *rapid.T) {
 		b := newBench(t, f)
-		b.looks = 40
+		b.looks = tries.Of(40)
 		p := rapid.SampledFrom(f.Placements).Draw(draw, "placement")
 		for range rapid.IntRange(2, 3).Draw(draw, "steps") {
 			w := policytest.World(draw, f.World)
@@ -50,13 +50,8 @@ func checkRandom(t testing.TB, f *Factory) {
 		b.bring(rt, newGoal(rt, office().world(), nil))
 	}
 	if f.Random == 0 {
-		// Each case proves several states, and every state in between: a dozen a run,
-		// unless -rapid.checks asks for more.
-		if checks := flag.Lookup("rapid.checks"); checks != nil && checks.Value.String() == "100" {
-			checks.Value.Set("12")
-			defer checks.Value.Set("100")
-		}
-		rapid.Check(t, func(rt *rapid.T) { run(rt, rt) })
+		// Each case proves several states, and every state in between.
+		tries.Checks(t, 12, func(rt *rapid.T) { run(rt, rt) })
 		return
 	}
 	for seed := range f.Random {

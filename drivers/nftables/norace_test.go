@@ -1,5 +1,0 @@
-//go:build !race
-
-package nftables_test
-
-const slower = 1

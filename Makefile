@@ -29,7 +29,7 @@ test: lint ## everything, under the race detector, against the real kernel (root
 
 # Packages whose tests send packets, or count seconds of the kernel's: one at a time.
 REAL := ./cmd/... ./drivers/... ./pkg/lab/... ./pkg/live/... ./pkg/probe/...
-PURE := ./bench/... ./examples/... ./inventory/... ./pkg/apply/... ./pkg/classify/... ./pkg/compile/... ./pkg/config/... ./pkg/controller/... ./pkg/daemon/... ./pkg/diag/... \
+PURE := ./bench/... ./examples/... ./inventory/... ./pkg/apply/... ./pkg/aws/... ./pkg/classify/... ./pkg/compile/... ./pkg/config/... ./pkg/controller/... ./pkg/daemon/... ./pkg/diag/... \
 	./pkg/driver/... ./pkg/packet/... ./pkg/plan/... ./pkg/policy/... ./pkg/prove/... ./pkg/reconcile/... ./pkg/store/...
 
 check: ## what needs no privilege: vet, lint, tests of pure code

@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,11 +14,13 @@ import (
 // Heard is what one read of a source gave: a report, or why there is none.
 type Heard struct {
 	Source     string
+	Of         string // the configured source that it is a part of; "" if it is the whole
 	Trust      Trust
 	StaleAfter time.Duration // how long its last good report may stand in for it
 	Where      string        // where the source is configured, for errors
 	Report     Report        // if Err is nil
 	Err        error
+	At         time.Time // when it was heard; zero: now
 }
 
 // Known is what is remembered of a source from earlier reads.
@@ -40,6 +43,9 @@ const (
 	SourceStale SourceState = "stale"
 	// SourceAccepted lost too much, and somebody said that it may.
 	SourceAccepted SourceState = "accepted"
+	// SourceMissing is a part of a source that failed and never reported before, while
+	// other parts did: what it would say is not known, and does not count.
+	SourceMissing SourceState = "missing"
 )
 
 // Standing is what counts of one source in one run.
@@ -65,29 +71,49 @@ func (s *Standing) Next() Known { return s.next }
 // good one. A source that fails, reports nothing where it had something, or lost
 // more than lostPercent of its entries is frozen until it is well again, until its
 // time is up, or until somebody accepts the loss. An operator whose source had a
-// bad morning finds groups as they were, and not empty.
+// bad morning finds groups as they were, and not empty. accept says of which sources the
+// loss is accepted; nil is none.
 //
 // A source of trust evidence gives no group anything, so that it can lose nothing.
 // One that fails and of which nothing is known is an error: the inventory is not
-// complete, and was not before.
-func Stand(heard []Heard, known map[string]Known, lostPercent int, accept bool, now time.Time) ([]Standing, error) {
+// complete, and was not before. A part of one whose other parts are known is missing
+// instead: people can look at what there is, and whoever plans has to hold the plan.
+func Stand(heard []Heard, known map[string]Known, lostPercent int, accept func(source string) bool, now time.Time) ([]Standing, error) {
 	out := make([]Standing, 0, len(heard))
 	var errs []error
+	there := map[string]bool{} // the sources of which some part is known
+	for i := range heard {
+		if _, ok := known[heard[i].Source]; ok || heard[i].Err == nil {
+			there[heard[i].Of] = true
+		}
+	}
 	for i := range heard {
 		h := &heard[i]
 		k, ok := known[h.Source]
+		if h.Err != nil && !ok && h.Of != "" && there[h.Of] {
+			out = append(out, Standing{Source: h.Source, State: SourceMissing, Why: fmt.Sprintf("it failed: %v", h.Err), Report: h.gone()})
+			continue
+		}
 		if h.Err != nil && !ok {
 			errs = append(errs, fmt.Errorf("source %q (%s) failed, so the inventory is not complete, and nothing is known of it from before: %w", h.Source, h.Where, h.Err))
 			continue
 		}
-		k.Report.Source, k.Report.Trust = h.Source, h.Trust
-		out = append(out, stand(h, &k, ok, lostPercent, accept, now))
+		k.Report.Source, k.Report.Trust = h.name(), h.Trust
+		out = append(out, stand(h, &k, ok, lostPercent, accept != nil && accept(h.Source), now))
 	}
 	return out, errors.Join(errs...)
 }
 
+// name is what facts name as their source: a part speaks for the whole.
+func (h *Heard) name() string { return cmp.Or(h.Of, h.Source) }
+
+// gone is what a source that failed is taken to report, once its time is up.
+func (h *Heard) gone() Report {
+	return Report{Source: h.name(), Trust: h.Trust, Assets: []Asset{}}
+}
+
 func stand(h *Heard, k *Known, isKnown bool, lostPercent int, accept bool, now time.Time) Standing {
-	s := Standing{Source: h.Source, State: SourceCurrent, Report: h.Report, next: Known{At: now, Report: h.Report}}
+	s := Standing{Source: h.Source, State: SourceCurrent, Report: h.Report, next: Known{At: cmp.Or(h.At, now), Report: h.Report}}
 	if isKnown {
 		s.Why = trouble(h, &k.Report, lostPercent)
 	}
@@ -99,19 +125,18 @@ func stand(h *Heard, k *Known, isKnown bool, lostPercent int, accept bool, now t
 	if since.IsZero() {
 		since = now
 	}
-	// Gone is what a source that failed is taken to report.
-	gone := Report{Source: h.Source, Trust: h.Trust, Assets: []Asset{}}
 	switch {
 	case accept:
 		s.State = SourceAccepted
 		if h.Err != nil {
 			// Remembered as gone: else the next run would bring back what was given up.
-			s.Report, s.next = gone, Known{At: now, Report: gone, Since: since}
+			s.Report = h.gone()
+			s.next = Known{At: now, Report: s.Report, Since: since}
 		}
 	case now.Sub(since) >= h.StaleAfter:
 		s.State = SourceStale
 		if h.Err != nil {
-			s.Report, s.next = gone, Known{At: k.At, Report: k.Report, Since: since}
+			s.Report, s.next = h.gone(), Known{At: k.At, Report: k.Report, Since: since}
 		}
 	default:
 		s.State, s.Until = SourceFrozen, since.Add(h.StaleAfter)
@@ -190,6 +215,8 @@ func (s *Standing) String() string {
 		return fmt.Sprintf("source %s is frozen %s: %s; what it reported at %s stands in for it until %s", name, since, why, good, s.Until.UTC().Format(layout))
 	case SourceStale:
 		return fmt.Sprintf("source %s is stale (%s), after being frozen for its stale_after: %s; what it reported at %s no longer stands in for it", name, since, why, good)
+	case SourceMissing:
+		return fmt.Sprintf("source %s is missing: %s; nothing is known of it from before", name, why)
 	case SourceAccepted:
 		return fmt.Sprintf("source %s: %s; that is accepted, and counts", name, why)
 	}
@@ -203,12 +230,14 @@ type keptReport struct {
 	FormatVersion string  `json:"formatVersion"`
 	Source        string  `json:"source"`
 	Assets        []Asset `json:"assets"`
+
+	Conflicts []Conflict `json:"conflicts,omitempty"`
 }
 
 // EncodeReport writes a report down to be kept. When facts were seen is left out:
 // an unchanged network gives the same bytes, which a store keeps once.
 func EncodeReport(r *Report) ([]byte, error) {
-	k := keptReport{FormatVersion: reportFormat, Source: r.Source, Assets: make([]Asset, len(r.Assets))}
+	k := keptReport{FormatVersion: reportFormat, Source: r.Source, Assets: make([]Asset, len(r.Assets)), Conflicts: r.Conflicts}
 	for i, a := range r.Assets {
 		k.Assets[i] = timeless(a)
 	}
@@ -224,5 +253,5 @@ func DecodeReport(b []byte) (Report, error) {
 	if k.FormatVersion != reportFormat {
 		return Report{}, fmt.Errorf("a kept report of format %q, this program reads %q", k.FormatVersion, reportFormat)
 	}
-	return Report{Source: k.Source, Assets: k.Assets}, nil
+	return Report{Source: k.Source, Assets: k.Assets, Conflicts: k.Conflicts}, nil
 }

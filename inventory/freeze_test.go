@@ -41,12 +41,15 @@ func hear(r inventory.Report, err error) []inventory.Heard {
 // one run at a time after the epoch, with the default limit of 30 %.
 func run(t *testing.T, heard []inventory.Heard, known map[string]inventory.Known, accept bool, after time.Duration) inventory.Standing {
 	t.Helper()
-	out, err := inventory.Stand(heard, known, 30, accept, freezeEpoch.Add(after))
+	out, err := inventory.Stand(heard, known, 30, every(accept), freezeEpoch.Add(after))
 	if err != nil || len(out) != 1 {
 		t.Fatalf("%+v, %v", out, err)
 	}
 	return out[0]
 }
+
+// every accepts the losses of all sources, or none.
+func every(yes bool) func(string) bool { return func(string) bool { return yes } }
 
 func knows(k inventory.Known) map[string]inventory.Known {
 	return map[string]inventory.Known{"cloud": k}
@@ -113,7 +116,7 @@ func TestStand(t *testing.T) {
 func TestStandFirst(t *testing.T) {
 	heard := append(hear(inventory.Report{}, errDown), inventory.Heard{Source: "other", Err: errors.New("bad key"), Where: "bulkhead.yaml:4"})
 	for _, accept := range []bool{false, true} { // a loss can be accepted, ignorance cannot
-		_, err := inventory.Stand(heard, nil, 30, accept, freezeEpoch)
+		_, err := inventory.Stand(heard, nil, 30, every(accept), freezeEpoch)
 		if err == nil || !strings.Contains(err.Error(), `source "cloud" (bulkhead.yaml:3) failed`) || !strings.Contains(err.Error(), "bad key") || !errors.Is(err, errDown) {
 			t.Errorf("accept %v: %v", accept, err)
 		}
@@ -174,8 +177,8 @@ func TestStandProperty(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(t, "fails") == 0 {
 				heard = hear(inventory.Report{}, errDown)
 			}
-			out, err := inventory.Stand(heard, known, 30, false, now)
-			again, _ := inventory.Stand(heard, known, 30, false, now)
+			out, err := inventory.Stand(heard, known, 30, nil, now)
+			again, _ := inventory.Stand(heard, known, 30, nil, now)
 			if !reflect.DeepEqual(out, again) {
 				t.Fatal("two answers to one question")
 			}

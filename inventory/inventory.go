@@ -54,6 +54,9 @@ const (
 	// IdentityAmbiguous is an entry whose identity points at several assets. It
 	// was joined with the one that its strongest identity names, or with none.
 	IdentityAmbiguous ConflictKind = "identity-ambiguous"
+	// LabelAmbiguous is one label of an asset for which a source found several names
+	// with different values: the asset does not get it. Values are NAME=VALUE.
+	LabelAmbiguous ConflictKind = "label-ambiguous"
 )
 
 // Claim is one side of a conflict.
@@ -84,6 +87,8 @@ func (c Conflict) String() string {
 		b.WriteString("one MAC in several machines: ")
 	case ValuesDiffer:
 		fmt.Fprintf(&b, "sources differ about %s, the first holds: ", diag.Safe(c.Field))
+	case LabelAmbiguous:
+		fmt.Fprintf(&b, "%s not set, several tags would be that: ", diag.Safe(c.Field))
 	case IdentityAmbiguous:
 		fmt.Fprintf(&b, "one %s, several assets: ", diag.Safe(c.Field))
 	}

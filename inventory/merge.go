@@ -127,6 +127,7 @@ func newMerger(opt MergeOptions, reports []Report) *merger {
 	rank := ranks(opt.Precedence, reports)
 	for _, r := range reports {
 		from := &origin{r.Source, r.Trust, rank[r.Source]}
+		m.conflicts = append(m.conflicts, r.Conflicts...)
 		m.asked = m.asked || r.Trust.setsAddresses() && !r.Trust.createsAssets()
 		for i := range r.Assets {
 			a := canonical(&r.Assets[i])

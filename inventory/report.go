@@ -44,6 +44,8 @@ type Report struct {
 	Trust  Trust     `json:"trust"`
 	Seen   time.Time `json:"seen,omitzero"` // when it was read; zero for what a file declares
 	Assets []Asset   `json:"assets"`
+	// Conflicts are what the source itself could not decide, LabelAmbiguous.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
 }
 
 // The names of Fact.Field; labels and attributes add their name to a prefix.
@@ -56,6 +58,15 @@ const (
 	FieldLabel       = "labels."
 	FieldAttribute   = "attributes."
 )
+
+// MaxFieldName is the longest name of a label or an attribute, in bytes.
+const MaxFieldName = 63
+
+// FieldNameRune reports whether the name of a label or an attribute may hold r: letters,
+// digits, and - _ . / are what expressions and CSV columns can name.
+func FieldNameRune(r rune) bool {
+	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./", r)
+}
 
 // String gives an attachment's parts as name=value, the form of facts.
 func (a Attachment) String() string {

@@ -340,7 +340,7 @@ func samePlan(file string, now *plan.Plan) error {
 func brakesAccepted(p *plan.Plan, accept []string) error {
 	var open []string
 	for _, b := range p.Brakes {
-		if !slices.Contains(accept, b.Name) {
+		if !reconcile.Accepts(accept, b.Name) {
 			open = append(open, fmt.Sprintf("  %s: %s\n", b.Name, diag.Safe(b.Saw)))
 		}
 	}
@@ -349,7 +349,7 @@ func brakesAccepted(p *plan.Plan, accept []string) error {
 	}
 	names := []string{}
 	for _, b := range p.Brakes {
-		if !slices.Contains(accept, b.Name) && !slices.Contains(names, b.Name) {
+		if !reconcile.Accepts(accept, b.Name) && !slices.Contains(names, b.Name) {
 			names = append(names, b.Name)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"bulkhead/pkg/apply"
@@ -47,7 +46,7 @@ func (a *app) applyByDaemon(ctx context.Context, d *client, file string, o apply
 		call.Reason = "apply"
 	}
 	if !p.Plan.HasChanges() {
-		if slices.Contains(o.accept, reconcile.BrakeSourceLost) { // what is lost is lost, although no device has to change
+		if reconcile.Accepts(o.accept, reconcile.BrakeSourceLost) { // what is lost is lost, although no device has to change
 			if err := d.call(ctx, "POST", pathOf("apply"), call, &p); err != nil {
 				return err
 			}

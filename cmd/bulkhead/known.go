@@ -17,7 +17,7 @@ import (
 // load reads and works the site out, with what its sources report and what the
 // state knows of them. Brakes in accept that are about sources count as accepted.
 func (a *app) load(ctx context.Context, accept []string) (*reconcile.Site, error) {
-	opt := reconcile.LoadOptions{Config: a.takeConfig, Collect: true, Known: a.known, AcceptLost: slices.Contains(accept, reconcile.BrakeSourceLost),
+	opt := reconcile.LoadOptions{Config: a.takeConfig, Collect: true, Known: a.known, AcceptLost: reconcile.AcceptsLost(accept),
 		Quarantined: []reconcile.InQuarantine{a.quarantines}}
 	s, diags, err := reconcile.LoadWith(ctx, a.site, a.now(), a.kinds, opt)
 	if err != nil {
@@ -26,7 +26,7 @@ func (a *app) load(ctx context.Context, accept []string) (*reconcile.Site, error
 	if err := a.show(s, diags); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.CheckAccepted(accept)
 }
 
 // known reads what the state remembers of a site's sources.
@@ -76,6 +76,9 @@ func beside(dir string, s *reconcile.Site, sources bool) string {
 func knownBrakes(names []string) error {
 	known := append(reconcile.BrakeNames(), controller.BrakeRolledBack, controller.BrakeUnconfirmed)
 	for _, n := range names {
+		if brake, _, one := strings.Cut(n, "="); one && brake == reconcile.BrakeSourceLost {
+			continue // which sources there are is known once they were asked
+		}
 		if !slices.Contains(known, n) {
 			return fmt.Errorf("there is no brake %q%s", diag.Safe(n), didYouMean(n, known))
 		}

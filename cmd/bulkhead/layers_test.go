@@ -21,6 +21,8 @@ var layers = []struct {
 	{"bulkhead/pkg/config/strict", 1},
 	{"bulkhead/inventory/file", 2},
 	{"bulkhead/inventory/neighbor", 2},
+	{"bulkhead/pkg/aws", 1},
+	{"bulkhead/inventory/ec2", 2},
 	{"bulkhead/pkg/policy", 3},
 	{"bulkhead/pkg/policy/policytest", 4},
 	{"bulkhead/pkg/classify", 5},

@@ -69,11 +69,11 @@ func checkFieldName(what, name string) error {
 	if name == "" {
 		return fmt.Errorf("%s needs a name", what)
 	}
-	if len(name) > 63 {
-		return fmt.Errorf("the name %q is longer than 63 characters", name)
+	if len(name) > inventory.MaxFieldName {
+		return fmt.Errorf("the name %q is longer than %d characters", name, inventory.MaxFieldName)
 	}
 	for _, r := range name {
-		if !wordRune(r) && r != '/' {
+		if !inventory.FieldNameRune(r) {
 			return &strict.Mistake{
 				Message: fmt.Sprintf("the name of %s %q holds %q", what, name, r),
 				Hint:    "a name is made of letters, digits, and - _ . /",

@@ -153,18 +153,24 @@ func checkInterface(s string) error {
 func settingMap(p *map[string]Setting) strict.Value {
 	return strict.Map(func(key strict.Named) strict.Value {
 		return strict.Value{Schema: settingSchema, Read: func(d *strict.Decoder, n *yaml.Node) {
-			s := Setting{Pos: d.Pos(n)}
+			s := Setting{Pos: d.Pos(n), Key: key}
 			switch n.Kind {
 			case yaml.MappingNode:
 				s.Secret = readSecretRef(d, n)
 			case yaml.SequenceNode:
 				s.List = []string{}
 				item := func() strict.Value {
-					return strict.Loose(func(v strict.Named) error { s.List = append(s.List, v.Value); return nil })
+					return strict.Loose(func(v strict.Named) error {
+						s.List, s.Words = append(s.List, v.Value), append(s.Words, v)
+						return nil
+					})
 				}
 				strict.List(nil, item).Read(d, n)
 			default:
-				strict.Loose(func(v strict.Named) error { s.Text = v.Value; return nil }).Read(d, n)
+				strict.Loose(func(v strict.Named) error {
+					s.Text, s.Words = v.Value, []strict.Named{v}
+					return nil
+				}).Read(d, n)
 			}
 			if *p == nil {
 				*p = map[string]Setting{}

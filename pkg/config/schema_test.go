@@ -89,7 +89,8 @@ func TestSchemaAndDecoderAgree(t *testing.T) {
 		for _, k := range append(keys, "bogus") {
 			_, msg := one(wrap("{" + k + ": }"))
 			refused := strings.Contains(msg, fmt.Sprintf("unknown key %q", k))
-			if refused != (k == "bogus") {
+			_, open := s["additionalProperties"].(map[string]any) // settings, whose names are not the loader's to judge
+			if refused != (k == "bogus" && !open) {
 				t.Errorf("%s, key %q: refused is %t: %s", path, k, refused, msg)
 			}
 		}

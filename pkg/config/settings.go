@@ -125,7 +125,7 @@ func (l *loader) sourcesValue() strict.Value {
 				{Name: "type", Required: true, Doc: "What sort of source it is.", Value: strict.Text(nil, func(v strict.Named) error { s.Type, s.TypePos = v.Value, v.Pos; return nil })},
 				{Name: "trust", Doc: "What it may do to assets, beyond saying that it saw them (default evidence).", Value: strict.Enum(&s.Trust, inventory.Trusts()...)},
 				{Name: "stale_after", Doc: "How long its last word holds once it fails (default 10m).", Value: strict.Duration(&s.StaleAfter, time.Second)},
-				{Name: "settings", Doc: "What this type of source needs to know.", Value: settingMap(&s.Settings)},
+				{Name: "settings", Doc: "What this type of source needs to know.", Value: sourceSettings(&s.Settings)},
 			}
 		})
 		return strict.Value{Schema: v.Schema, Read: func(d *strict.Decoder, n *yaml.Node) {

@@ -43,7 +43,7 @@ func (s *Site) Report() inventory.Report {
 }
 
 // CheckTypes reports points whose driver, and sources whose type, is none of
-// those that the program has. The loader cannot: it knows no driver.
+// those that the program has, and settings that a source of its type has not. The loader cannot: it knows no driver.
 func (s *Site) CheckTypes(drivers, sources []string) *diag.List {
 	var l diag.List
 	check := func(what, name string, at diag.Pos, known []string) {
@@ -54,8 +54,12 @@ func (s *Site) CheckTypes(drivers, sources []string) *diag.List {
 	for _, p := range s.Settings.Points {
 		check("driver", p.Driver, p.DriverPos, drivers)
 	}
-	for _, src := range s.Settings.Sources {
+	for i := range s.Settings.Sources {
+		src := &s.Settings.Sources[i]
 		check("type of source", src.Type, src.TypePos, sources)
+		if slices.Contains(sources, src.Type) {
+			src.checkSettings(&l)
+		}
 	}
 	return &l
 }
@@ -185,6 +189,8 @@ type Setting struct {
 	List   []string // not nil if a list was given
 	Secret *Secret
 	Pos    diag.Pos
+	Key    strict.Named   // its name
+	Words  []strict.Named // the text, or those of the list, with their places
 }
 
 // Failsafe is a flow that must always reach a point.

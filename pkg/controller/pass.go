@@ -118,7 +118,7 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		p.Result, p.Why = Refused, r.Plan.Blocked()
 		return p, nil
 	case len(r.Jobs) == 0:
-		if !o.DryRun && slices.Contains(o.Accept, reconcile.BrakeSourceLost) { // it is accepted, although no device has to change
+		if !o.DryRun && reconcile.Accepts(o.Accept, reconcile.BrakeSourceLost) { // it is accepted, although no device has to change
 			if err := c.Remember(s, o.Reason); err != nil {
 				return nil, err
 			}
@@ -209,7 +209,7 @@ func (p *Pass) unreached() {
 func openBrakes(p *plan.Plan, accept []string) []string {
 	var out []string
 	for _, b := range p.Brakes {
-		if !slices.Contains(accept, b.Name) {
+		if !reconcile.Accepts(accept, b.Name) {
 			out = append(out, b.Name+": "+b.Saw)
 		}
 	}

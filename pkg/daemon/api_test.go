@@ -319,7 +319,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	text := call(h, "GET", "/metrics", "").Body.String()
 	// Those with labels show only once they have counted something.
-	for _, name := range []string{"bulkhead_passes_total", "bulkhead_applies_total", "bulkhead_drift_total", "bulkhead_point_in_sync", "bulkhead_brakes"} {
+	for _, name := range []string{"bulkhead_passes_total", "bulkhead_applies_total", "bulkhead_drift_total", "bulkhead_point_in_sync", "bulkhead_source_current", "bulkhead_brakes"} {
 		text += "\n# TYPE " + name + " x"
 	}
 	for _, line := range strings.Split(text, "\n") {

@@ -27,12 +27,15 @@ func (d *Daemon) siteFor(ctx context.Context, accept, points []string) (*reconci
 	if err := knownPoints(d.site, points); err != nil {
 		return nil, nil, err
 	}
-	if !slices.Contains(accept, reconcile.BrakeSourceLost) || d.View().RolledBack != "" {
+	if !reconcile.Accepts(accept, reconcile.BrakeSourceLost) || d.View().RolledBack != "" {
 		return d.site, d.devices, nil
 	}
-	s, err := d.read(ctx, d.o.Now(), true)
+	s, err := d.read(ctx, d.o.Now(), reconcile.AcceptsLost(accept))
 	if err != nil {
 		return nil, nil, &problem{http.StatusConflict, err}
+	}
+	if err := s.CheckAccepted(accept); err != nil {
+		return nil, nil, &problem{http.StatusUnprocessableEntity, err}
 	}
 	devices, err := s.Devices(ctx, false)
 	if err != nil {
@@ -134,7 +137,7 @@ func (d *Daemon) by(r *request, f func(ctx context.Context, d *Daemon) error) er
 
 func (a *API) apply(r *request) (any, error) {
 	c := r.body.(*ApplyCall)
-	if slices.Contains(c.Accept, reconcile.BrakeSourceLost) && c.Plan == "" {
+	if reconcile.Accepts(c.Accept, reconcile.BrakeSourceLost) && c.Plan == "" {
 		// The plan that it makes is another one than the daemon shows: nobody has seen it.
 		return nil, refuse(http.StatusConflict, "accepting %s makes another plan: have that one made (POST /v1/plan with the same accept), and name it here", reconcile.BrakeSourceLost)
 	}

@@ -78,6 +78,7 @@ type Daemon struct {
 	next    pending
 	life    context.Context  // ends with Run, where what has been begun may go on
 	around  map[string]heard // by network namespace
+	ears    *reconcile.Ears  // for sources that take their time
 	pruned  pruned
 	warned  bool // that the table of flows is nearly full
 
@@ -156,6 +157,9 @@ func New(o Options, who, from string) *Daemon {
 	}
 	d.c = &controller.Controller{Store: o.Store, Now: o.Now, Who: who, From: from,
 		Say: func(format string, args ...any) { o.Log.Info(fmt.Sprintf(format, args...)) }}
+	d.ears = reconcile.NewEars(o.Now, func(source string) {
+		d.ask(why{what: fmt.Sprintf("source %s says something else", source), reload: true})
+	})
 	d.now.Store(&View{Started: o.Now(), Trouble: map[string]string{}})
 	d.metrics = newMetrics(d)
 	return d
@@ -203,6 +207,7 @@ func (p *pending) add(w why, now time.Time) {
 // Run works until ctx ends. A site that is bad at the start is an error: there is no
 // last good one yet.
 func (d *Daemon) Run(ctx context.Context) error {
+	defer d.ears.Close()
 	site, err := d.o.Load(ctx, d.o.Now())
 	if err != nil {
 		return err
@@ -328,10 +333,10 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 	}
 }
 
-// read reads the site directory and asks the sources. lost lets count what lost too
-// much.
-func (d *Daemon) read(ctx context.Context, now time.Time, lost bool) (*reconcile.Site, error) {
-	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded, AcceptLost: lost,
+// read reads the site directory and asks the sources. lost says of which sources the
+// report counts that lost too much.
+func (d *Daemon) read(ctx context.Context, now time.Time, lost func(source string) bool) (*reconcile.Site, error) {
+	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded, AcceptLost: lost, Ears: d.ears,
 		Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) }},
 		Known:       func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.o.Store) }})
 	if err != nil {
@@ -351,7 +356,7 @@ func (d *Daemon) read(ctx context.Context, now time.Time, lost bool) (*reconcile
 // load gives the site that is to be in force.
 func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
 	began := time.Now()
-	s, err := d.read(ctx, now, false)
+	s, err := d.read(ctx, now, nil)
 	d.loadTook.Store(int64(time.Since(began)))
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"bulkhead/inventory"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/plan"
 )
@@ -79,6 +80,7 @@ var (
 	descAssets   = prometheus.NewDesc("bulkhead_assets", "Assets of the inventory.", nil, nil)
 	descClasses  = prometheus.NewDesc("bulkhead_classes", "Classes of addresses that policy tells apart.", nil, nil)
 	descPoint    = prometheus.NewDesc("bulkhead_point_in_sync", "1 if the point was proved to enforce what policy says when it was last looked at.", []string{"point"}, nil)
+	descSource   = prometheus.NewDesc("bulkhead_source_current", "1 if what the source, or a part of one (SOURCE/ACCOUNT/REGION), reports counts; 0 if it is frozen, stale or missing.", []string{"source"}, nil)
 	descTrouble  = prometheus.NewDesc("bulkhead_devices_in_trouble", "Devices that are not what they have to be.", nil, nil)
 	descWritable = prometheus.NewDesc("bulkhead_state_writable", "1 if the state can be written to; 0 on a full disk, for example: then nothing new is applied.", nil, nil)
 	descBrakes   = prometheus.NewDesc("bulkhead_brakes", "Brakes that hold the plan.", nil, nil)
@@ -93,7 +95,7 @@ var (
 )
 
 func (c *current) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descAssets, descClasses, descPoint, descTrouble, descWritable, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom, descState, descHistory, descAudit} {
+	for _, d := range []*prometheus.Desc{descAssets, descClasses, descSource, descPoint, descTrouble, descWritable, descBrakes, descCut, descTracked, descTrackMx, descInvalid, descNoRoom, descState, descHistory, descAudit} {
 		ch <- d
 	}
 }
@@ -117,6 +119,13 @@ func (c *current) Collect(ch chan<- prometheus.Metric) {
 		gauge(descAssets, float64(len(v.Site.Inventory.Assets)))
 		gauge(descClasses, float64(len(v.Site.Matrix.Classes)))
 		gauge(descCut, float64(len(v.Site.Quarantined)))
+		for i := range v.Site.Sources {
+			good := 0.0
+			if s := v.Site.Sources[i].State; s == inventory.SourceCurrent || s == inventory.SourceAccepted {
+				good = 1
+			}
+			gauge(descSource, good, v.Site.Sources[i].Source)
+		}
 	}
 	if v.Pass != nil {
 		gauge(descBrakes, float64(len(v.Pass.Plan.Brakes)))

@@ -22,6 +22,7 @@ const (
 	BrakeAssetsLost  = "assets-lost"
 	BrakeSourceLost  = "source-lost"
 	BrakeStaleSource = "stale-source"
+	BrakeMissing     = "source-missing"
 	BrakeHeldTwice   = "address-held-twice"
 	BrakeAnyToAny    = "any-to-any"
 	BrakeDefault     = "default-action"
@@ -30,7 +31,49 @@ const (
 
 // BrakeNames lists the brakes in the order in which a plan names them.
 func BrakeNames() []string {
-	return []string{BrakeFirst, BrakeNewlyDenied, BrakeAssetsLost, BrakeSourceLost, BrakeStaleSource, BrakeHeldTwice, BrakeAnyToAny, BrakeDefault, BrakeFailsafe}
+	return []string{BrakeFirst, BrakeNewlyDenied, BrakeAssetsLost, BrakeSourceLost, BrakeStaleSource, BrakeMissing, BrakeHeldTwice, BrakeAnyToAny, BrakeDefault, BrakeFailsafe}
+}
+
+// Accepts reports whether a brake is among those that somebody accepts. Of what sources
+// lost, a single source's is accepted by "source-lost=SOURCE"; the plan is made so that no
+// other's loss is in it.
+func Accepts(accepted []string, brake string) bool {
+	return slices.ContainsFunc(accepted, func(a string) bool {
+		name, _, one := strings.Cut(a, "=")
+		return name == brake && (!one || brake == BrakeSourceLost)
+	})
+}
+
+// AcceptsLost tells of which sources somebody accepts that they lost something: all by
+// "source-lost", or those that are named, a source with all its parts. nil is none.
+func AcceptsLost(accepted []string) func(source string) bool {
+	if !Accepts(accepted, BrakeSourceLost) {
+		return nil
+	}
+	return func(source string) bool {
+		return slices.ContainsFunc(accepted, func(a string) bool {
+			brake, name, one := strings.Cut(a, "=")
+			return brake == BrakeSourceLost && (!one || source == name || strings.HasPrefix(source, name+"/"))
+		})
+	}
+}
+
+// CheckAccepted says whether somebody accepts the loss of a source that there is not.
+func (s *Site) CheckAccepted(accepted []string) error {
+	for _, a := range accepted {
+		brake, name, one := strings.Cut(a, "=")
+		if brake != BrakeSourceLost || !one {
+			continue
+		}
+		var known []string
+		for i := range s.Sources {
+			known = append(known, s.Sources[i].Source)
+		}
+		if lost := AcceptsLost([]string{a}); !slices.ContainsFunc(known, lost) {
+			return fmt.Errorf("%q: there is no source %q; there is %s", a, name, strings.Join(known, ", "))
+		}
+	}
+	return nil
 }
 
 // maxNamed bounds the groups or flows that one sentence names.
@@ -161,7 +204,9 @@ func some(list []string) string {
 }
 
 // sourceBrakes holds plans made from what a source lost: an accepted loss, so that
-// it is named and written down, and what a stale source would newly permit.
+// it is named and written down, what a stale source would newly permit, and everything
+// while a part of a source never reported: nothing is written before there is a complete
+// inventory, unless somebody says so.
 func (s *Site) sourceBrakes(p *plan.Plan, brake braker) {
 	permits := p.FlowsOmitted != "" || slices.ContainsFunc(p.Flows, func(f plan.FlowChange) bool { return f.Permit })
 	for i := range s.Sources {
@@ -169,6 +214,8 @@ func (s *Site) sourceBrakes(p *plan.Plan, brake braker) {
 		switch {
 		case x.State == inventory.SourceAccepted:
 			brake(BrakeSourceLost, "%s", x.String())
+		case x.State == inventory.SourceMissing:
+			brake(BrakeMissing, "%s; the plan is made as if there were nothing", x.String())
 		case x.State == inventory.SourceStale && permits:
 			brake(BrakeStaleSource, "%s; and the plan permits flows that were denied", x.String())
 		}

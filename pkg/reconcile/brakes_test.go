@@ -305,16 +305,17 @@ func TestSourceBrakes(t *testing.T) {
 		{Source: "b", State: inventory.SourceStale, Why: "it failed: y"},
 		{Source: "c", State: inventory.SourceFrozen, Why: "it failed: z"},
 		{Source: "d", State: inventory.SourceCurrent},
+		{Source: "e/part", State: inventory.SourceMissing, Why: "it failed: w"},
 	}
 	p := run(t, b, reconcile.Options{})
-	wantBrakes(t, "nothing is permitted newly", p, `source-lost: source "a": it failed: x; that is accepted`)
-	if len(p.Sources) != 3 {
+	wantBrakes(t, "nothing is permitted newly", p, `source-lost: source "a": it failed: x; that is accepted`, `source-missing: source "e/part" is missing: it failed: w; nothing is known of it from before; the plan is made as if there were nothing`)
+	if len(p.Sources) != 4 {
 		t.Errorf("the plan names %+v", p.Sources)
 	}
 	more := newBench(t, map[string]string{"bulkhead.yaml": brakeSite, "policy.yaml": strings.Replace(brakePolicy(), "policies:\n", "policies:\n  - {name: new, from: web, to: db, services: [tcp/443], action: allow}\n", 1)})
 	carry(t, b, more)
 	more.site.Sources = b.site.Sources
-	wantBrakes(t, "something is permitted newly", run(t, more, reconcile.Options{}), "source-lost: ", `stale-source: source "b" is stale`)
+	wantBrakes(t, "something is permitted newly", run(t, more, reconcile.Options{}), "source-lost: ", `stale-source: source "b" is stale`, "source-missing: ")
 }
 
 // Cutting an asset off is held by no brake, and neither is letting it out again: it

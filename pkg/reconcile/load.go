@@ -63,8 +63,11 @@ type LoadOptions struct {
 	// Known gives what is remembered of the sources of a site, by the site's name; it
 	// is asked if there are any. nil is nothing: then a source that fails is an error.
 	Known func(site string) (map[string]inventory.Known, error)
-	// AcceptLost lets the reports of sources count that lost too much.
-	AcceptLost bool
+	// AcceptLost says of which sources the reports count that lost too much, see
+	// AcceptsLost; nil is none.
+	AcceptLost func(source string) bool
+	// Ears hear the sources that take their time; nil waits for them here.
+	Ears *Ears
 	// Quarantined are asked for assets that are cut off.
 	Quarantined []InQuarantine
 	// Config reads the site directory; nil stands for config.Load. For whoever has read it
@@ -145,7 +148,10 @@ func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, o
 	for i, k := range kinds {
 		names[i] = k.Name
 	}
-	diags.Append(cfg.CheckTypes(names, []string{sourceNeighbor}))
+	diags.Append(cfg.CheckTypes(names, sourceTypes()))
+	if !diags.HasErrors() {
+		diags.Append(checkSources(cfg))
+	}
 	if diags.HasErrors() {
 		// The expressions too: people want to see all their mistakes, not the next one.
 		_, problems := classify.Compile(cfg.Book, protects(cfg))
@@ -168,7 +174,7 @@ func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, o
 // sameStanding compares what two reports of a source say, whenever they were read.
 func sameStanding(a, b inventory.Standing) bool {
 	return a.Source == b.Source && a.State == b.State && a.Why == b.Why && a.Since.Equal(b.Since) && a.Until.Equal(b.Until) &&
-		a.Report.Trust == b.Report.Trust && reflect.DeepEqual(a.Report.Assets, b.Report.Assets)
+		a.Report.Trust == b.Report.Trust && reflect.DeepEqual(a.Report.Assets, b.Report.Assets) && reflect.DeepEqual(a.Report.Conflicts, b.Report.Conflicts)
 }
 
 // expired reports whether a policy has expired, by now, that had not when the site was

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
+	"sync"
 	"time"
 
 	"bulkhead/inventory"
@@ -12,8 +14,8 @@ import (
 	"bulkhead/pkg/store"
 )
 
-// sourceNeighbor is the type of the source that reads a host's neighbour table.
-const sourceNeighbor = "neighbor"
+// sourceTypes are the types of sources that there are.
+func sourceTypes() []string { return []string{config.SourceEC2, config.SourceNeighbor} }
 
 // collect asks the sources that the site names, and decides what of each counts. at
 // is when the last good report of each was read that was known by then.
@@ -33,12 +35,9 @@ func collect(ctx context.Context, cfg *config.Site, opt LoadOptions, now time.Ti
 	for name, k := range known {
 		at[name] = k.At
 	}
-	heard := make([]inventory.Heard, len(set.Sources))
-	for i := range set.Sources {
-		src := &set.Sources[i]
-		h := inventory.Heard{Source: src.Name, Trust: src.Trust, StaleAfter: src.StaleAfter, Where: src.Pos.String()}
-		h.Report, h.Err = read(ctx, src)
-		heard[i] = h
+	heard := hear(ctx, set.Sources, opt.Ears)
+	if opt.Ears != nil {
+		opt.Ears.opened()
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err // an interrupted read is no fault of the source
@@ -47,16 +46,42 @@ func collect(ctx context.Context, cfg *config.Site, opt LoadOptions, now time.Ti
 	return list, at, err
 }
 
-// read asks one source.
-func read(ctx context.Context, src *config.Source) (inventory.Report, error) {
-	if src.Type != sourceNeighbor {
-		return inventory.Report{}, fmt.Errorf("type %q is not known", src.Type)
+// hear asks the sources, side by side: one that is slow keeps no other waiting. A source
+// that is read in parts is heard in parts; what takes its time is left to the ears, if
+// there are any.
+func hear(ctx context.Context, sources []config.Source, ears *Ears) (out []inventory.Heard) {
+	each := make([][]inventory.Heard, len(sources))
+	var wg sync.WaitGroup
+	for i := range sources {
+		wg.Go(func() {
+			if ears != nil && sources[i].Type == config.SourceEC2 {
+				each[i] = ears.hear(ctx, &sources[i])
+				return
+			}
+			each[i] = hearOne(ctx, &sources[i])
+		})
 	}
-	snap, err := neighbor.Read(ctx, src.Settings["netns"].Text)
-	if err != nil {
-		return inventory.Report{}, err
+	wg.Wait()
+	return slices.Concat(each...)
+}
+
+func hearOne(ctx context.Context, src *config.Source) []inventory.Heard {
+	switch src.Type {
+	case config.SourceNeighbor:
+		snap, err := neighbor.Read(ctx, src.Settings["netns"].Text)
+		if err != nil {
+			return []inventory.Heard{heard(src, inventory.Report{}, err)}
+		}
+		return []inventory.Heard{heard(src, snap.Report(src.Name, src.Trust, time.Time{}), nil)}
+	case config.SourceEC2:
+		return hearEC2(ctx, src)
 	}
-	return snap.Report(src.Name, src.Trust, time.Time{}), nil
+	return []inventory.Heard{heard(src, inventory.Report{}, fmt.Errorf("type %q is not known", src.Type))}
+}
+
+// heard is what was heard of a source as a whole.
+func heard(src *config.Source, r inventory.Report, err error) inventory.Heard {
+	return inventory.Heard{Source: src.Name, Trust: src.Trust, StaleAfter: src.StaleAfter, Where: src.Pos.String(), Report: r, Err: err}
 }
 
 // KnownSources gives what a state remembers of the sources of its site; nil is no
@@ -111,8 +136,8 @@ func (s *Site) RememberSources(st *store.Store, accepted bool) error {
 	}
 	for i := range s.Sources {
 		x := &s.Sources[i]
-		if x.State == inventory.SourceAccepted && !accepted {
-			continue
+		if x.State == inventory.SourceAccepted && !accepted || x.State == inventory.SourceMissing {
+			continue // of a missing one there is nothing to remember
 		}
 		if old := there[x.Source]; !old.LastGood.Equal(s.known[x.Source]) {
 			return fmt.Errorf("another controller has looked at source %q meanwhile: run this again", x.Source)

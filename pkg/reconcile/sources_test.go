@@ -81,7 +81,7 @@ func TestFrozenSource(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 	// Accepted: written down only when the plan is agreed to.
-	s, err := at(6*time.Minute, reconcile.LoadOptions{Known: known, AcceptLost: true})
+	s, err := at(6*time.Minute, reconcile.LoadOptions{Known: known, AcceptLost: reconcile.AcceptsLost([]string{"source-lost"})})
 	if err != nil || s.Sources[0].State != inventory.SourceAccepted {
 		t.Fatalf("%+v %v", s, err)
 	}

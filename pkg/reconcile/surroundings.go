@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bulkhead/inventory/neighbor"
+	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
 )
 
@@ -21,7 +22,7 @@ type Surrounding struct {
 func (s *Site) Surroundings() []Surrounding {
 	what := map[string]neighbor.What{}
 	for i := range s.Config.Settings.Sources {
-		if src := &s.Config.Settings.Sources[i]; src.Type == sourceNeighbor {
+		if src := &s.Config.Settings.Sources[i]; src.Type == config.SourceNeighbor {
 			ns := src.Settings["netns"].Text
 			w := what[ns]
 			w.Neighbours = true

@@ -42,6 +42,11 @@ func (w *World) serveLambda(rw http.ResponseWriter, req *http.Request, from call
 
 // rest finds the action of a request and does it.
 func (w *World) rest(req *http.Request, from caller, body []byte) (answer, error) {
+	if arn, ok := tagsRequest(req); ok {
+		c := &call{w: w, region: from.region, account: from.key.who.account, who: from.key.who, rest: &restful{function: arn, query: req.URL.Query(), body: body},
+			seen: Call{Service: "lambda", Action: "ListTags", Params: map[string]string{"Resource": arn}}}
+		return w.perform(c, action{kinds: []Kind{KindFunctions}, run: listTags})
+	}
 	path, ok := strings.CutPrefix(strings.TrimSuffix(req.URL.EscapedPath(), "/")+"/", functionsPath)
 	if !ok {
 		return answer{}, refuse("UnknownOperationException", "%s is no path of Lambda's", req.URL.Path)

@@ -24,7 +24,7 @@ type unit struct {
 // as good as a part of their own: whatever the other end permits passes.
 func units(s *State, view *compile.View, points []compile.Point, fixed []packet.Addrs) (*wanted, []*unit) {
 	w := newWanted(view, points, fixed)
-	if len(w.points) == 0 {
+	if w.first == "" {
 		return w, nil
 	}
 	index := map[string]*unit{}

@@ -48,12 +48,19 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 	return out, nil
 }
 
-// allow is one rule as it counts: which peers, which services.
+// allow is all rules of one direction about the same services: which peers they have
+// together. Rule by rule every prefix would be a set of its own, and cut all others.
 type allow struct {
 	peers    int // index of a set
 	services packet.Services
-	rule     *Rule
-	group    *Group
+	rules    []one
+}
+
+// one is a rule of a group, with its peers.
+type one struct {
+	peers packet.Addrs
+	rule  *Rule
+	group *Group
 }
 
 // judge is a set of groups that interfaces carry: they fare alike.
@@ -160,6 +167,7 @@ func sortedKeys[V any](in map[string]V) []string {
 }
 
 func (m *meaning) rules(j *judge) {
+	index := [2]map[string]int{{}, {}}
 	for _, k := range j.groups {
 		g := m.s.group(k)
 		if g == nil {
@@ -177,7 +185,25 @@ func (m *meaning) rules(j *judge) {
 			if r.Egress {
 				way = 1
 			}
-			j.lets[way] = append(j.lets[way], allow{m.set(m.peers(g, r)), svc, r, g})
+			k := svc.String()
+			n, ok := index[way][k]
+			if !ok {
+				n = len(j.lets[way])
+				index[way][k] = n
+				j.lets[way] = append(j.lets[way], allow{services: svc})
+			}
+			a := &j.lets[way][n]
+			a.rules = append(a.rules, one{m.peers(g, r), r, g})
+		}
+	}
+	for way := range j.lets {
+		for i := range j.lets[way] {
+			a := &j.lets[way][i]
+			var b packet.Builder
+			for _, r := range a.rules {
+				b.AddSet(r.peers)
+			}
+			a.peers = m.set(b.Addrs())
 		}
 	}
 }
@@ -401,13 +427,15 @@ func (m *meaning) why(src, dst netip.Addr, service uint32) string {
 		return "a service of AWS that security groups do not filter"
 	}
 	var by []string
+	peer := [2]netip.Addr{src, dst}
 	for way, ends := range [][2]int{{j, i}, {i, j}} {
 		for _, at := range m.by[ends[0]] {
 			name := ""
-			for k := range at.lets[way] {
-				if a := &at.lets[way][k]; m.in[ends[1]].Has(a.peers) && a.services.Contains(service) {
-					name = m.name(a.group, a.rule)
-					break
+			for _, a := range at.lets[way] {
+				for _, r := range a.rules {
+					if name == "" && a.services.Contains(service) && r.peers.Contains(peer[way]) {
+						name = m.name(r.group, r.rule)
+					}
 				}
 			}
 			if name == "" {

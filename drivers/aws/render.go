@@ -33,7 +33,7 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	if want.View != nil {
 		var w *wanted
 		w, list = units(h, want.View, want.Points, fixedSets(h))
-		if len(w.points) > 0 {
+		if w.first != "" {
 			e = newEffects(w, list, h, widens(w.points, want.Inexact))
 			out.Residue = e.residue()
 			out.Essential = essential()
@@ -59,12 +59,7 @@ func essential() []string {
 }
 
 func widens(points []*compile.Point, by map[string]driver.Inexact) bool {
-	for _, p := range points {
-		if by[p.Name] != driver.Widen {
-			return false
-		}
-	}
-	return true
+	return len(points) > 0 && !slices.ContainsFunc(points, func(p *compile.Point) bool { return by[p.Name] != driver.Widen })
 }
 
 // unitRules writes what a unit's interfaces may send and receive.

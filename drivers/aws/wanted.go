@@ -16,6 +16,7 @@ type ports struct{ lo, hi uint16 }
 type wanted struct {
 	view   *compile.View
 	points []*compile.Point // that enforce
+	first  string           // of all points, by name
 	parts  []packet.Addrs   // a partition of the address space; each of one family
 	class  []int            // part -> class of the view
 	runs   []ports
@@ -29,8 +30,14 @@ func newWanted(view *compile.View, points []compile.Point, more []packet.Addrs) 
 	sets := append([]packet.Addrs{packet.AddrsOf(netip.MustParsePrefix("0.0.0.0/0")), compile.Multicast()}, more...)
 	for i := range points {
 		p := &points[i]
-		if p.Mode == policy.Observe || !p.Endpoint {
+		if !p.Endpoint {
 			continue
+		}
+		if w.first == "" || p.Name < w.first {
+			w.first = p.Name
+		}
+		if p.Mode == policy.Observe {
+			continue // there is no way to count and not to drop: nothing is installed
 		}
 		w.points = append(w.points, p)
 		w.all = w.all.Union(p.Protects)
@@ -39,7 +46,7 @@ func newWanted(view *compile.View, points []compile.Point, more []packet.Addrs) 
 			sets = append(sets, f.From, f.To)
 		}
 	}
-	if len(w.points) == 0 {
+	if w.first == "" {
 		return w
 	}
 	slices.SortFunc(w.points, func(a, b *compile.Point) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
@@ -136,5 +143,5 @@ func (w *wanted) seer(hook string, src, dst int) string {
 			return p.Name
 		}
 	}
-	return w.points[0].Name
+	return w.first
 }

@@ -312,13 +312,10 @@ func (m *meaning) constants() {
 	m.wide4, m.wide6 = parse("255.255.255.255/32"), parse("ff02::1:2/128")
 	m.resolver = map[string]int{}
 	for _, v := range m.s.VPCs {
-		for _, c := range v.CIDRs {
-			if c.Addr().Is4() {
-				b := c.Masked().Addr().As4()
-				b[3] += 2 // a network of a VPC is a /16 to a /28, and its base even
-				m.resolver[v.ID] = m.set(packet.AddrsOf(netip.PrefixFrom(netip.AddrFrom4(b), 32)))
-				break
-			}
+		if v.Primary.IsValid() {
+			b := v.Primary.Masked().Addr().As4()
+			b[3] += 2 // a network of a VPC is a /16 to a /28, and its base even
+			m.resolver[v.ID] = m.set(packet.AddrsOf(netip.PrefixFrom(netip.AddrFrom4(b), 32)))
 		}
 	}
 }

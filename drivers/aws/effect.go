@@ -22,11 +22,8 @@ var (
 
 // resolver is where a VPC answers DNS: the base of its primary network plus two.
 func (v *VPC) resolver() packet.Addrs {
-	for _, c := range v.CIDRs {
-		if c.Addr().Is4() {
-			a := c.Masked().Addr().Next().Next()
-			return packet.AddrsOf(netip.PrefixFrom(a, 32))
-		}
+	if v.Primary.IsValid() {
+		return packet.AddrsOf(netip.PrefixFrom(v.Primary.Masked().Addr().Next().Next(), 32))
 	}
 	return packet.Addrs{}
 }

@@ -89,7 +89,7 @@ func (r *reader) vpcs(list []ec2api.VPC) error {
 		}
 	}
 	for _, v := range list {
-		r.s.VPCs = append(r.s.VPCs, VPC{ID: v.ID, CIDRs: v.CIDRs})
+		r.s.VPCs = append(r.s.VPCs, VPC{ID: v.ID, CIDRs: v.CIDRs, Primary: v.Primary})
 	}
 	return nil
 }

@@ -43,9 +43,10 @@ type Limits struct {
 
 // VPC is a network.
 type VPC struct {
-	ID    string
-	CIDRs []netip.Prefix // the primary IPv4 network first
-	Group string         // ID of its default group, which is always there
+	ID      string
+	CIDRs   []netip.Prefix
+	Primary netip.Prefix // invalid if it is not known
+	Group   string       // ID of its default group, which is always there
 }
 
 // Interface is a network interface.
@@ -239,7 +240,7 @@ func (s *State) Fingerprint() string {
 	}
 	for _, v := range s.VPCs {
 		if named[v.ID] {
-			lines = append(lines, fmt.Sprintf("vpc %s %v", v.ID, v.CIDRs))
+			lines = append(lines, fmt.Sprintf("vpc %s %v %s", v.ID, v.CIDRs, v.Primary))
 		}
 	}
 	slices.Sort(lines)

@@ -167,6 +167,9 @@ func stages(t testing.TB) []driver.Desired {
 		// Some are let go, and others are judged.
 		desired(t, map[string][]string{"web": {"web"}, "app": {"app"}}, []say{{"web", "app", 80}}, "web", "app"),
 		desired(t, map[string][]string{"web": {"web2"}, "db": {"db"}, "far": {"far"}}, []say{{"web", "db", 5432}, {"far", "web", 443}}, "web2", "db", "far"),
+		// The other end is nobody's whom a point protects; then a class grows while its rules change.
+		desired(t, map[string][]string{"web": {"web"}, "app": {"app", "web2"}, "db": {"db"}}, []say{{"web", "db", 5432}}, "web", "app", "web2"),
+		desired(t, map[string][]string{"web": {"web", "app"}, "app": {"web2"}, "db": {"db"}}, []say{{"web", "db", 80}}, "web", "app", "web2"),
 	}
 }
 

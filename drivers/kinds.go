@@ -5,6 +5,7 @@ package drivers
 import (
 	"time"
 
+	"bulkhead/drivers/aws"
 	"bulkhead/drivers/nftables"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
@@ -12,7 +13,7 @@ import (
 
 // Kinds returns every kind of driver, in order of name.
 func Kinds() []driver.Kind {
-	return []driver.Kind{nftablesKind()}
+	return []driver.Kind{aws.Kind(), nftablesKind()}
 }
 
 // nftablesKind programs the kernel of the machine that Bulkhead runs on: all

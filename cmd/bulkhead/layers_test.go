@@ -43,6 +43,7 @@ var layers = []struct {
 	{"bulkhead/pkg/probe", 6},
 	{"bulkhead/examples", 0},
 	{"bulkhead/drivers/aws/awstest", 0},
+	{"bulkhead/drivers/aws", 9},
 	{"bulkhead/drivers/nftables/ruleset", 1},
 	{"bulkhead/drivers/nftables/kernel", 2},
 	{"bulkhead/drivers/nftables/decode", 8},

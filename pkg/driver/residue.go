@@ -2,7 +2,10 @@ package driver
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"bulkhead/pkg/packet"
 )
@@ -39,17 +42,88 @@ type Flows struct {
 	SrcPortLo, SrcPortHi uint16
 }
 
+// flowsForm is Flows as JSON: texts for people, and the services once more as runs of the
+// 24-bit line, which programs read.
+type flowsForm struct {
+	Hook     string      `json:"hook"`
+	Src      string      `json:"src"`
+	Dst      string      `json:"dst"`
+	Services string      `json:"services"`
+	Line     [][2]uint32 `json:"line"`
+	SrcPorts string      `json:"srcPorts,omitempty"` // LO-HI; "" is all
+}
+
 // MarshalJSON spells the sets out, which have no fields of their own to show.
 func (f Flows) MarshalJSON() ([]byte, error) {
-	ports := ""
+	form := flowsForm{Hook: f.Hook, Src: f.Src.String(), Dst: f.Dst.String(), Services: f.Services.String(), Line: [][2]uint32{}}
 	if f.SrcPortLo != 0 || f.SrcPortHi != 65535 {
-		ports = fmt.Sprintf("%d-%d", f.SrcPortLo, f.SrcPortHi)
+		form.SrcPorts = fmt.Sprintf("%d-%d", f.SrcPortLo, f.SrcPortHi)
 	}
-	return json.Marshal(struct {
-		Hook     string `json:"hook"`
-		Src      string `json:"src"`
-		Dst      string `json:"dst"`
-		Services string `json:"services"`
-		SrcPorts string `json:"srcPorts,omitempty"`
-	}{f.Hook, f.Src.String(), f.Dst.String(), f.Services.String(), ports})
+	for _, s := range f.Services {
+		form.Line = append(form.Line, [2]uint32{s.Lo, s.Hi})
+	}
+	return json.Marshal(form)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote: plans are kept, and read again.
+func (f *Flows) UnmarshalJSON(b []byte) error {
+	var form flowsForm
+	err := json.Unmarshal(b, &form)
+	if err != nil {
+		return err
+	}
+	out := Flows{Hook: form.Hook, SrcPortHi: 65535}
+	if out.Src, err = readAddrs(form.Src); err != nil {
+		return err
+	}
+	if out.Dst, err = readAddrs(form.Dst); err != nil {
+		return err
+	}
+	var spans []packet.Span
+	for _, l := range form.Line {
+		if l[0] > l[1] || l[1] > packet.MaxService {
+			return fmt.Errorf("%d-%d is no run of services", l[0], l[1])
+		}
+		spans = append(spans, packet.Span{Lo: l[0], Hi: l[1]})
+	}
+	out.Services = packet.Spans(spans)
+	if form.SrcPorts != "" {
+		if _, err := fmt.Sscanf(form.SrcPorts, "%d-%d", &out.SrcPortLo, &out.SrcPortHi); err != nil {
+			return fmt.Errorf("%q is no run of source ports: %w", form.SrcPorts, err)
+		}
+	}
+	*f = out
+	return nil
+}
+
+// readAddrs reads a set as packet.Addrs prints it: addresses, prefixes and FIRST-LAST.
+func readAddrs(s string) (packet.Addrs, error) {
+	var runs []packet.Range
+	if s == "nothing" {
+		return packet.Addrs{}, nil
+	}
+	for _, w := range strings.Fields(s) {
+		var r packet.Range
+		var err error
+		if strings.Contains(w, "/") {
+			var p netip.Prefix
+			if p, err = netip.ParsePrefix(w); err == nil {
+				r = packet.PrefixRange(p)
+			}
+		} else {
+			from, to, two := strings.Cut(w, "-")
+			if !two {
+				to = from
+			}
+			var bad error
+			r.From, err = netip.ParseAddr(from)
+			r.To, bad = netip.ParseAddr(to)
+			err = errors.Join(err, bad)
+		}
+		if err != nil {
+			return packet.Addrs{}, fmt.Errorf("%q is no set of addresses: %w", s, err)
+		}
+		runs = append(runs, r)
+	}
+	return packet.AddrRanges(runs), nil
 }

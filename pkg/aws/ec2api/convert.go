@@ -189,7 +189,11 @@ func (p *parser) vpc(x *types.Vpc) VPC {
 		}
 	}
 	if aws.ToString(x.CidrBlock) != "" {
+		n := len(v.CIDRs)
 		v.CIDRs = p.block(v.CIDRs, x.CidrBlock, v.ID) // it repeats the first of the associations
+		if len(v.CIDRs) > n {
+			v.Primary = v.CIDRs[n]
+		}
 	}
 	v.CIDRs = sortedPrefixes(v.CIDRs)
 	return v

@@ -57,6 +57,7 @@ type Image struct {
 type VPC struct {
 	ID, Owner string
 	CIDRs     []netip.Prefix // both families, associated ones only, sorted
+	Primary   netip.Prefix   // the IPv4 network that it was made with: DNS is at its base plus two
 	Default   bool
 	Tags      map[string]string
 }

@@ -31,7 +31,7 @@ func checkEmpty(t testing.TB, f *Factory) {
 			}
 		}
 		// A point that protects nothing filters nothing.
-		b.play(t, p, step{p.Name + ": a point protects nothing", before().site, packet.Addrs{}})
+		b.play(t, p, step{p.Name + ": a point protects nothing", f.before().site, packet.Addrs{}})
 	}
 }
 

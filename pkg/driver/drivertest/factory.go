@@ -2,12 +2,14 @@ package drivertest
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/driver/drivertest/sim"
 	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
 	"bulkhead/pkg/policy/policytest"
 )
 
@@ -30,6 +32,21 @@ type Factory struct {
 	Random int
 	// Budget is too small for the story's sites.
 	Budget map[string]int
+	// Inherent are the kinds of residue that every device of this kind has, whatever way a
+	// point takes with what is inexact: a site accepts them by name or has no such device.
+	Inherent []string
+	// Everything is what the story's policies name that mean every service; nil is all the
+	// protocols there are. It is for devices that allow and never deny: to them "all but ssh"
+	// is a rule for each of the other 255 protocols, times the prefixes.
+	Everything []policy.Range
+	// MayRefuse is set where a device has so little room that a random site may need more:
+	// then it is refused, and what was there must stay.
+	MayRefuse bool
+}
+
+// inherent reports whether all of a residue is inherent to the device.
+func (f *Factory) inherent(all []driver.Residue) bool {
+	return !slices.ContainsFunc(all, func(r driver.Residue) bool { return !slices.Contains(f.Inherent, r.Kind) })
 }
 
 // Placement makes the points of a device. The addresses are those that endpoint

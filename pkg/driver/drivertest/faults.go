@@ -28,7 +28,7 @@ func checkUnreachable(t testing.TB, f *Factory) {
 		t.Fatalf("the error does not say that the device is out of reach: %v", err)
 	}
 	have := b.read(t)
-	r := b.render(t, newGoal(t, before().site.world(), f.Placements[0].Points(web())), have)
+	r := b.render(t, newGoal(t, f.before().site.world(), f.Placements[0].Points(web())), have)
 	if err := d.Apply(ctx, b.diff(t, have, r.State)); err == nil {
 		t.Fatalf("a change of a device that does not answer is said to be made")
 	}
@@ -52,8 +52,8 @@ func checkFailedRead(t testing.TB, f *Factory) {
 	ctx := context.Background()
 	b := newBench(t, f)
 	p := f.Placements[0]
-	b.play(t, p, before())
-	next := newGoal(t, after().site.world(), p.Points(web()))
+	b.play(t, p, f.before())
+	next := newGoal(t, f.after().site.world(), p.Points(web()))
 	for _, fault := range b.supported(sim.ReadError, sim.ReadTruncated) {
 		b.s.Fail(fault, 0)
 		s, err := b.s.Driver().Read(ctx)
@@ -69,7 +69,7 @@ func checkFailedRead(t testing.TB, f *Factory) {
 			b.s.Heal()
 			b.honest(t, fmt.Sprintf("%s during apply, after %d reads", fault, skip), have, c, err)
 			b.bring(t, next)
-			b.play(t, p, before())
+			b.play(t, p, f.before())
 		}
 	}
 }
@@ -97,9 +97,9 @@ func checkStaleRead(t testing.TB, f *Factory) {
 		return
 	}
 	p := f.Placements[0]
-	next := newGoal(t, after().site.world(), p.Points(web()))
+	next := newGoal(t, f.after().site.world(), p.Points(web()))
 	for skip := range tries.Of(3) {
-		b.play(t, p, before())
+		b.play(t, p, f.before())
 		b.s.Fail(sim.ReadStale, skip)
 		have := b.read(t) // stale, if it is the first
 		c := b.diff(t, have, b.render(t, next, have).State)
@@ -169,7 +169,7 @@ func checkFailedWrite(t testing.TB, f *Factory) {
 	for i, p := range f.Placements {
 		b := newBench(t, f)
 		b.looks = tries.Of(fewLooks)
-		old, next := newGoal(t, before().site.world(), p.Points(web())), newGoal(t, after().site.world(), p.Points(Addrs("10.0.0.10/31", "2001:db8::10")))
+		old, next := newGoal(t, f.before().site.world(), p.Points(web())), newGoal(t, f.after().site.world(), p.Points(Addrs("10.0.0.10/31", "2001:db8::10")))
 		gone := newGoal(t, office().world(), nil)
 		ways := [][2]*goal{{old, next}, {next, old}, {gone, old}, {old, gone}}
 		faults := b.supported(sim.WriteLost, sim.AnswerLost, sim.Vanish)
@@ -227,7 +227,7 @@ func checkUndo(t testing.TB, f *Factory) {
 	for i, p := range f.Placements {
 		b := newBench(t, f)
 		b.looks = tries.Of(fewLooks)
-		old, next := newGoal(t, before().site.world(), p.Points(web())), newGoal(t, after().site.world(), p.Points(web()))
+		old, next := newGoal(t, f.before().site.world(), p.Points(web())), newGoal(t, f.after().site.world(), p.Points(web()))
 		ways := [][2]*goal{{old, next}, {next, old}}
 		if i > 0 {
 			ways = ways[:1]

@@ -22,7 +22,7 @@ import (
 // the same way as the renderer proves everything.
 func checkDecoder(t testing.TB, f *Factory) {
 	for _, p := range tries.Some(f.Placements) {
-		for _, s := range tries.Some([]step{before(), after()}) {
+		for _, s := range tries.Some([]step{f.before(), f.after()}) {
 			b := newBench(t, f)
 			now := b.play(t, p, s)
 			o := newOracle(s.site.world(), p.Points(s.protects))
@@ -162,15 +162,15 @@ func (o *oracle) differ(a, b func(service uint32, port uint16) bool) string {
 // enumeration of all ends of all intervals shows that.
 func checkMutants(t testing.TB, f *Factory) {
 	for _, p := range tries.Some(f.Placements) {
-		for _, s := range tries.Some([]step{before(), after()}) {
+		for _, s := range tries.Some([]step{f.before(), f.after()}) {
 			b := newBench(t, f)
 			now := b.play(t, p, s)
 			g := newGoal(t, s.site.world(), p.Points(s.protects))
 			residue := b.render(t, g, now).Residue
-			if len(residue) > 0 {
+			if !f.inherent(residue) {
 				continue // what the device does differs from policy before it is broken
 			}
-			j := jury{b: b, goal: g, oracle: newOracle(g.world, g.want.Points), must: map[pair]func(uint32, uint16) bool{}, count: map[string]*[2]int{}}
+			j := jury{b: b, goal: g, residue: residue, oracle: newOracle(g.world, g.want.Points), must: map[pair]func(uint32, uint16) bool{}, count: map[string]*[2]int{}}
 			for _, m := range tries.Some(b.s.Mutants(now)) {
 				j.judge(told{t, p.Name + ": " + m.Kind}, m)
 			}
@@ -181,11 +181,12 @@ func checkMutants(t testing.TB, f *Factory) {
 
 // jury judges mutants.
 type jury struct {
-	b      *bench
-	goal   *goal
-	oracle *oracle
-	must   map[pair]func(uint32, uint16) bool
-	count  map[string]*[2]int // found, equivalent
+	b       *bench
+	goal    *goal
+	residue []driver.Residue // that is inherent
+	oracle  *oracle
+	must    map[pair]func(uint32, uint16) bool
+	count   map[string]*[2]int // found, equivalent
 }
 
 func (j *jury) judge(t tb, m Mutant) {
@@ -195,7 +196,7 @@ func (j *jury) judge(t tb, m Mutant) {
 	}
 	d := j.b.decode(t, m.State)
 	found := false
-	for _, r := range prove.Device(j.goal.want.View.Matrix, j.goal.want.Points, d) {
+	for _, r := range prove.Device(j.goal.want.View.Matrix, j.goal.want.Points, d, j.residue...) {
 		found = found || !r.Proved
 		for i := range r.Wrong {
 			j.witness(t, m, &r.Wrong[i])
@@ -205,7 +206,7 @@ func (j *jury) judge(t tb, m Mutant) {
 		j.count[m.Kind][0]++
 		return
 	}
-	if diff := difference(j.goal, d, nil); diff != "" {
+	if diff := difference(j.goal, d, j.residue); diff != "" {
 		t.Fatalf("%s: the proof misses what a strict comparison finds: %s", m.Kind, diff)
 	}
 	j.count[m.Kind][1]++
@@ -213,7 +214,7 @@ func (j *jury) judge(t tb, m Mutant) {
 		key := pair{hook, src, dst}
 		must, known := j.must[key]
 		if !known {
-			must = j.oracle.must(hook, src, dst)
+			must = j.accepted(hook, src, dst, j.oracle.must(hook, src, dst))
 			j.must[key] = must
 		}
 		if text := j.oracle.differ(j.b.s.Passes(m.State, hook, src, dst), must); text != "" {
@@ -226,6 +227,29 @@ func (j *jury) judge(t tb, m Mutant) {
 type pair struct {
 	hook     string
 	src, dst netip.Addr
+}
+
+// accepted is what must happen, but for the residue: of its flows what does happen on the
+// unbroken device, which is what it says.
+func (j *jury) accepted(hook string, src, dst netip.Addr, must func(uint32, uint16) bool) func(uint32, uint16) bool {
+	var flows []driver.Flows
+	wider := map[int]bool{}
+	for _, r := range j.residue {
+		for _, f := range r.Flows {
+			if f.Hook == hook && f.Src.Contains(src) && f.Dst.Contains(dst) {
+				wider[len(flows)] = r.Wider
+				flows = append(flows, f)
+			}
+		}
+	}
+	return func(service uint32, port uint16) bool {
+		for i, f := range flows {
+			if f.SrcPortLo <= port && port <= f.SrcPortHi && f.Services.Contains(service) {
+				return wider[i]
+			}
+		}
+		return must(service, port)
+	}
 }
 
 // witness demands that a counterexample is true: the device does what it says, and

@@ -22,7 +22,7 @@ func checkForeign(t testing.TB, f *Factory) {
 			t.Fatalf("the factory of %s put nothing of others on the device", f.Name)
 		}
 		none := newGoal(t, office().world(), nil)
-		for _, g := range []*goal{none, newGoal(t, before().site.world(), p.Points(web())), newGoal(t, after().site.world(), p.Points(web())), none} {
+		for _, g := range []*goal{none, newGoal(t, f.before().site.world(), p.Points(web())), newGoal(t, f.after().site.world(), p.Points(web())), none} {
 			b.bring(t, g)
 			if got := b.s.Foreign(); !bytes.Equal(got, want) {
 				t.Fatalf("%s: what others have has changed from\n%s\nto\n%s", p.Name, want, got)
@@ -32,7 +32,7 @@ func checkForeign(t testing.TB, f *Factory) {
 	// Others may also write between our read and our apply. That does not concern us,
 	// or it is said to have moved; it is never an excuse to fail for good.
 	b := newBench(t, f)
-	g := newGoal(t, before().site.world(), f.Placements[0].Points(web()))
+	g := newGoal(t, f.before().site.world(), f.Placements[0].Points(web()))
 	have := b.read(t)
 	c := b.diff(t, have, b.render(t, g, have).State)
 	b.s.AddForeign()
@@ -46,10 +46,10 @@ func checkForeign(t testing.TB, f *Factory) {
 // not proved, or the plan refused; and it is still not ours to touch.
 func checkRival(t testing.TB, f *Factory) {
 	b := newBench(t, f)
-	g := newGoal(t, before().site.world(), f.Placements[0].Points(web()))
-	b.bring(t, g)
+	g := newGoal(t, f.before().site.world(), f.Placements[0].Points(web()))
+	residue := b.render(t, g, b.bring(t, g)).Residue
 	b.s.AddRival()
-	if wrong(g, b.decode(t, b.read(t)), nil) == "" {
+	if wrong(g, b.decode(t, b.read(t)), residue) == "" {
 		t.Fatalf("somebody else lets through what policy denies, and the point is proved")
 	}
 	// A first plan beside it must see it too.
@@ -78,7 +78,7 @@ func checkDrift(t testing.TB, f *Factory) {
 	for _, p := range f.Placements {
 		b := newBench(t, f)
 		b.looks = 0 // what somebody else broke lies between nothing
-		g := newGoal(t, before().site.world(), p.Points(web()))
+		g := newGoal(t, f.before().site.world(), p.Points(web()))
 		b.bring(t, g)
 		if len(b.decode(t, b.read(t)).Installed) == 0 {
 			continue // nothing of ours is there to be changed
@@ -106,9 +106,9 @@ func checkMoved(t testing.TB, f *Factory) {
 	b := newBench(t, f)
 	b.looks = 0
 	p := f.Placements[0]
-	next := newGoal(t, after().site.world(), p.Points(web()))
+	next := newGoal(t, f.after().site.world(), p.Points(web()))
 	for n := range tries.Of(4) {
-		b.play(t, p, before())
+		b.play(t, p, f.before())
 		have := b.read(t)
 		c := b.diff(t, have, b.render(t, next, have).State)
 		said := b.s.Tamper(n)

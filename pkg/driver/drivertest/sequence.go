@@ -27,11 +27,11 @@ func checkStory(t testing.TB, f *Factory) {
 		if !b.s.Driver().Capabilities().Atomic && b.s.Steps == nil {
 			t.Fatalf("%s is not atomic and its factory has no Steps: what is seen during a change is not checked", f.Name)
 		}
-		for _, s := range tries.Some(story()) {
+		for _, s := range tries.Some(f.story()) {
 			s.says = p.Name + ": " + s.says
 			b.play(t, p, s)
 		}
-		t.Logf("%s, %s: %d states, %d looks in between", f.Name, p.Name, len(tries.Some(story())), b.looked)
+		t.Logf("%s, %s: %d states, %d looks in between", f.Name, p.Name, len(tries.Some(f.story())), b.looked)
 	}
 }
 
@@ -40,7 +40,7 @@ func checkStory(t testing.TB, f *Factory) {
 func checkRandom(t testing.TB, f *Factory) {
 	run := func(rt tb, draw *rapid.T) {
 		b := newBench(t, f)
-		b.looks = tries.Of(40)
+		b.looks, b.mayRefuse = tries.Of(40), f.MayRefuse
 		p := rapid.SampledFrom(f.Placements).Draw(draw, "placement")
 		for range rapid.IntRange(2, 3).Draw(draw, "steps") {
 			w := policytest.World(draw, f.World)
@@ -104,7 +104,7 @@ func checkFamilies(t testing.TB, f *Factory) {
 func checkRestart(t testing.TB, f *Factory) {
 	for _, p := range f.Placements {
 		b := newBench(t, f)
-		g := newGoal(t, before().site.world(), p.Points(web()))
+		g := newGoal(t, f.before().site.world(), p.Points(web()))
 		b.bring(t, g)
 		writes := 0
 		if b.s.Steps != nil {
@@ -131,7 +131,7 @@ func checkRemoval(t testing.TB, f *Factory) {
 		}
 		none := newGoal(t, office().world(), nil)
 		b.bring(t, none) // nothing to take off yet
-		b.play(t, p, before())
+		b.play(t, p, f.before())
 		b.bring(t, none)
 		if b.read(t).Fingerprint() != empty {
 			t.Fatalf("%s: the device is not as it was before us", p.Name)
@@ -149,7 +149,7 @@ func checkDeterminism(t testing.TB, f *Factory) {
 	for _, p := range f.Placements {
 		b := newBench(t, f)
 		have := b.read(t)
-		for _, s := range []step{before(), after()} {
+		for _, s := range []step{f.before(), f.after()} {
 			points := func() []compile.Point { return p.Points(s.protects) }
 			first := b.render(t, newGoal(t, s.site.world(), points()), have).State.Fingerprint()
 			for range 4 {

@@ -10,8 +10,11 @@ import (
 
 // story is what happens to a site in the course of a year. Each step is one that
 // has gone wrong somewhere.
-func story() []step {
-	t := &teller{s: office(), protects: web()}
+func (f *Factory) story() []step {
+	t := &teller{s: office(), protects: web(), everything: f.Everything}
+	if t.everything == nil {
+		t.everything = everything()
+	}
 	t.policies()
 	t.assets()
 	return t.out
@@ -22,6 +25,8 @@ type teller struct {
 	s        *site
 	protects packet.Addrs
 	out      []step
+	// everything is what policies name that mean every service; see Factory.
+	everything []policy.Range
 }
 
 func (t *teller) then(says string, f func()) {
@@ -40,9 +45,9 @@ func (t *teller) policies() {
 	})
 	then("everybody may use https", func() { s.says("https", "allow any web", tcp(443, 443)) })
 	then("web may query the database", func() { s.says("db", "allow web db", tcp(5432, 5432)) })
-	then("admins may do everything", func() { s.says("admin", "allow admins web", everything()...) })
+	then("admins may do everything", func() { s.says("admin", "allow admins web", t.everything...) })
 	then("the office is shut out by an earlier tier", func() {
-		s.says("no-office", "deny office web", everything()...)
+		s.says("no-office", "deny office web", t.everything...)
 		s.edit("no-office", func(p *policy.Policy) { p.Tier = policy.Emergency })
 	})
 	then("but for pings", func() {
@@ -61,7 +66,7 @@ func (t *teller) policies() {
 	then("https moves by one port", func() { s.says("https", "allow any web", tcp(444, 444)) })
 	then("https becomes a range, and QUIC comes", func() { s.says("https", "allow any web", tcp(443, 445), udp(443, 443)) })
 	then("ssh from anywhere is denied, after everything else was allowed", func() {
-		s.says("all", "allow any web", everything()...)
+		s.says("all", "allow any web", t.everything...)
 		s.says("no-ssh", "deny any web", tcp(22, 22))
 		s.edit("no-ssh", func(p *policy.Policy) { p.Order = 1 })
 	})
@@ -90,17 +95,19 @@ func (t *teller) assets() {
 	})
 }
 
-// chapter gives one step by what it says; the words are those of story.
-func chapter(says string) step {
-	steps := story()
+// chapter gives one step by what it says; the words are those of the story.
+func (f *Factory) chapter(says string) step {
+	steps := f.story()
 	i := slices.IndexFunc(steps, func(s step) bool { return s.says == says })
 	return steps[i]
 }
 
 // before and after are two busy states with flows that each alone permits, and
 // some that both do.
-func before() step { return chapter("one desk of the office is let in again: a hole in a prefix") }
+func (f *Factory) before() step {
+	return f.chapter("one desk of the office is let in again: a hole in a prefix")
+}
 
-func after() step {
-	return chapter("ssh from anywhere is denied, after everything else was allowed")
+func (f *Factory) after() step {
+	return f.chapter("ssh from anywhere is denied, after everything else was allowed")
 }

@@ -94,11 +94,6 @@ func (w *wanted) four(part int) bool { return w.parts[part].First().Is4() }
 
 func (w *wanted) multicast(part int) bool { return compile.Multicast().Contains(w.parts[part].First()) }
 
-// find gives the part of an address.
-func (w *wanted) find(a netip.Addr) int {
-	return slices.IndexFunc(w.parts, func(s packet.Addrs) bool { return s.Contains(a) })
-}
-
 // exact is what must happen between two parts at a hook.
 func (w *wanted) exact(hook string, src, dst int, run ports) packet.Services {
 	return w.ask(hook, src, dst, run, true)

@@ -16,6 +16,16 @@ func Kinds() []driver.Kind {
 	return []driver.Kind{aws.Kind(), nftablesKind()}
 }
 
+// Find returns the kind of a name; nil if there is none.
+func Find(name string) *driver.Kind {
+	for _, k := range Kinds() {
+		if k.Name == name {
+			return &k
+		}
+	}
+	return nil
+}
+
 // nftablesKind programs the kernel of the machine that Bulkhead runs on: all
 // points of one network namespace share one table.
 func nftablesKind() driver.Kind {

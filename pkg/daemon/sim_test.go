@@ -92,7 +92,7 @@ func (s *simulation) load(_ context.Context, now time.Time) (*reconcile.Site, er
 	if diags.HasErrors() {
 		return nil, errors.New(diags.All()[0].Message)
 	}
-	k := drivers.Kinds()[0]
+	k := drivers.Find("nftables")
 	return reconcile.Build(cfg, []inventory.Report{cfg.Report()}, now, []driver.Kind{simKind(s.devices, s.plain, k.Encode, k.Decode)}, diags)
 }
 

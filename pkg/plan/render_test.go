@@ -282,3 +282,19 @@ func TestSeal(t *testing.T) {
 		t.Errorf("IDs %s, %s (later), %s (another state)", a.ID, b.ID, c.ID)
 	}
 }
+
+// What a proof leaves out is said beside it: others' tables, and what a device cannot
+// express.
+func TestBesides(t *testing.T) {
+	for want, findings := range map[string][]driver.Finding{
+		"": {{Object: "table x", Harmless: true}},
+		"; table inet x may drop besides, in 2 places (accept_foreign)": {
+			{Object: "chain a", Foreign: "inet x", Accepted: true}, {Object: "chain b", Foreign: "inet x", Accepted: true}},
+		"; but for what it cannot express, which is accepted: no-multicast, source-port": {
+			{Object: "no-multicast", Accepted: true}, {Object: "source-port", Accepted: true}, {Object: "source-port", Accepted: true}},
+	} {
+		if got := plan.Besides(findings); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

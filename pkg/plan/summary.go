@@ -121,12 +121,19 @@ func proofText(p *Point) string {
 // Besides says what a proof leaves out, because the site accepts it; "" for nothing.
 func Besides(findings []driver.Finding) string {
 	n := map[string]int{}
+	var kinds []string // of what the device cannot express
 	for _, f := range findings {
-		if f.Accepted {
+		switch {
+		case f.Accepted && f.Foreign != "":
 			n[f.Foreign]++
+		case f.Accepted && !slices.Contains(kinds, f.Object):
+			kinds = append(kinds, f.Object)
 		}
 	}
 	out := ""
+	if len(kinds) > 0 {
+		out = "; but for what it cannot express, which is accepted: " + strings.Join(kinds, ", ")
+	}
 	for _, name := range slices.Sorted(maps.Keys(n)) {
 		out += fmt.Sprintf("; table %s may drop besides, in %s (accept_foreign)", name, places(n[name]))
 	}

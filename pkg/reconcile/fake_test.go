@@ -103,7 +103,7 @@ func newBench(t *testing.T, files map[string]string, q ...reconcile.Quarantine) 
 			b.fakes[points[0].Name] = f
 			return f, nil
 		},
-		Encode: drivers.Kinds()[0].Encode, Decode: drivers.Kinds()[0].Decode}
+		Encode: drivers.Find("nftables").Encode, Decode: drivers.Find("nftables").Decode}
 	s, diags, err := reconcile.Load(context.Background(), writeSite(t, files), policytest.Epoch, []driver.Kind{kind}, true,
 		func(string) ([]reconcile.Quarantine, error) { return q, nil })
 	if err != nil || s == nil {

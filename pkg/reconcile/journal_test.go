@@ -71,7 +71,7 @@ func TestJournalComesFirst(t *testing.T) {
 	if err != nil || j.Changes[0].Point != "gw-a" {
 		t.Fatalf("%+v %v", rec, err)
 	}
-	prev, err := drivers.Kinds()[0].Decode(rec.State)
+	prev, err := drivers.Find("nftables").Decode(rec.State)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestStoreFails(t *testing.T) {
 // Every part of a state comes back; what would not is refused when it is written.
 func TestEncodedStates(t *testing.T) {
 	b := newBench(t, files())
-	k := drivers.Kinds()[0]
+	k := drivers.Find("nftables")
 	for _, s := range []driver.State{nftables.Empty("t"), b.plan(t).Jobs[0].Change.To} {
 		text, err := k.Encode(s)
 		if err != nil {

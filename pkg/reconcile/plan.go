@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"bulkhead/inventory"
@@ -277,13 +278,20 @@ func drops(now *driver.Decoded, hooks []string) bool {
 // accepts how. It gives what is accepted: the proof leaves out that and nothing else.
 func (s *Site) inexact(d *Device, rows []plan.Point) (refused bool, residue []driver.Residue) {
 	for i := range rows {
+		var texts, kinds []string // all of them: nobody wants to accept one after the other
 		for _, res := range rows[i].Residue {
 			if accepts(&d.Config[i], &res) {
 				residue = append(residue, res)
 				continue
 			}
 			refused = true
-			rows[i].Error = fmt.Sprintf("the device cannot express this exactly: %s (%s): accept it by `accept_inexact: [%s]`", res.Text, res.Kind, res.Kind)
+			texts = append(texts, fmt.Sprintf("%s (%s)", res.Text, res.Kind))
+			if !slices.Contains(kinds, res.Kind) {
+				kinds = append(kinds, res.Kind)
+			}
+		}
+		if len(texts) > 0 {
+			rows[i].Error = fmt.Sprintf("the device cannot express this exactly: %s: accept it by `accept_inexact: [%s]`", strings.Join(texts, "; "), strings.Join(kinds, ", "))
 		}
 	}
 	for i := range rows {

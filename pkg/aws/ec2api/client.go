@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 	"golang.org/x/time/rate"
 )
 
@@ -68,6 +69,7 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 			})
 		}),
 		config.WithAppID("bulkhead"),
+		config.WithLogger(logging.Nop{}), // what matters is an error; the rest would be told to an operator who did not ask
 	}
 	if opt.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(opt.Profile))

@@ -61,13 +61,17 @@ func program(t *testing.T) string {
 	if out, err := exec.Command("go", "build", "-o", exe, "bulkhead/cmd/bulkhead").CombinedOutput(); err != nil {
 		t.Fatalf("build the program: %v\n%s", err, out)
 	}
+	copySelf(t, self(exe))
 	return exe
 }
 
-// self copies this test program to where every user can run it.
-func self(t *testing.T, exe string) string {
+// self is where program has put a copy of this test program.
+func self(exe string) string { return filepath.Join(filepath.Dir(exe), "demo.test") }
+
+// copySelf copies this test program to where every user can run it. Once, before any of
+// them does: a file that somebody writes cannot be executed.
+func copySelf(t *testing.T, to string) {
 	t.Helper()
-	to := filepath.Join(filepath.Dir(exe), "demo.test")
 	in, err := os.Open("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +87,6 @@ func self(t *testing.T, exe string) string {
 	if err := out.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return to
 }
 
 // nobody is a user without any privilege.
@@ -93,7 +96,7 @@ func runDemo(t *testing.T, exe, how string, uid int) (out string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self(t, exe))
+	cmd := exec.CommandContext(ctx, self(exe))
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), exeVar+"="+exe, breakVar+"="+how, "HOME=/nonexistent")
 	if uid != os.Geteuid() {

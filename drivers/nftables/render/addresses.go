@@ -165,7 +165,8 @@ func sortPlaced(a []placed) []placed {
 	}
 	var hi, lo uint64
 	for i := range a {
-		hi, lo = hi|a[i].hi^a[0].hi, lo|a[i].lo^a[0].lo
+		hi |= a[i].hi ^ a[0].hi
+		lo |= a[i].lo ^ a[0].lo
 	}
 	to := make([]placed, len(a))
 	differ := placed{hi: hi, lo: lo}

@@ -88,13 +88,9 @@ func shardSets(t *ruleset.Table, base string) map[int][]ruleset.Element {
 	return out
 }
 
-// addShards adds a map, spread over as many shards as it needs, and gives their names for
-// the rules that look them up.
+// addShards adds a map whose elements are sorted, spread over as many shards as it
+// needs, and gives their names for the rules that look them up.
 func (s *matrixSets) addShards(base string, k kind, elements []ruleset.Element) (names []string) {
-	if !sortedElements(elements) { // or what is on the device would not be found there, and move
-		elements = slices.Clone(elements)
-		sortElements(elements)
-	}
 	shards := s.spread(base, elements)
 	for i, es := range shards {
 		if i > 0 && len(es) == 0 {

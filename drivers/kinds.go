@@ -37,7 +37,8 @@ func nftablesKind() driver.Kind {
 			}
 			return "nftables of netns " + p.NetNS
 		},
-		Netns: func(p *config.Point) (string, bool) { return p.NetNS, true },
+		Netns:    func(p *config.Point) (string, bool) { return p.NetNS, true },
+		Settings: []config.SettingKey{}, // none
 		Open: func(site string, points []config.Point) (driver.Driver, error) {
 			o := nftables.Options{Site: site, Netns: points[0].NetNS}
 			for _, p := range points {

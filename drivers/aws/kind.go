@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strconv"
-	"strings"
 
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
@@ -25,6 +23,7 @@ func Kind() driver.Kind {
 			}
 			return name
 		},
+		Settings: keys,
 		Open: func(site string, points []config.Point) (driver.Driver, error) {
 			s, err := settingsOf(points)
 			if err != nil {
@@ -56,39 +55,30 @@ func settingsOf(points []config.Point) (Settings, error) {
 	return out, nil
 }
 
-var known = []string{"endpoint", "exclusive", "external_id", "groups_per_interface", "profile", "region", "role", "rules_per_group", "vpcs"}
+// keys are the settings of a point.
+var keys = []config.SettingKey{
+	{Name: "region", Doc: "The AWS region.", Shape: config.ShapeText, Required: true},
+	{Name: "role", Doc: "ARN of a role to assume.", Shape: config.ShapeText},
+	{Name: "external_id", Doc: "The external ID that the role's trust policy asks for.", Shape: config.ShapeText},
+	{Name: "profile", Doc: "The profile of ~/.aws/config to find credentials by (default AWS_PROFILE).", Shape: config.ShapeText},
+	{Name: "endpoint", Doc: "URL of an emulator that stands in for AWS.", Shape: config.ShapeText},
+	{Name: "vpcs", Doc: "IDs of the VPCs whose interfaces may be changed (default all).", Shape: config.ShapeList},
+	{Name: "exclusive", Doc: "Whether groups of others are taken off the interfaces that the point protects (default false).", Shape: config.ShapeFlag},
+	{Name: "rules_per_group", Doc: "The account's quota (default 60).", Shape: config.ShapeNumber},
+	{Name: "groups_per_interface", Doc: "The account's quota (default 5).", Shape: config.ShapeNumber},
+}
 
-func parse(p *config.Point) (s Settings, err error) {
+// parse reads the settings of a point, whose form was seen to (Kind.Settings).
+func parse(p *config.Point) (Settings, error) {
 	if len(p.Zones) > 0 {
-		return s, errors.New("security groups judge at interfaces, and know no zones; use protects")
-	}
-	number := func(name string) (n int) {
-		if t := p.Settings[name].Text; t != "" {
-			var e error
-			if n, e = strconv.Atoi(t); e != nil || n < 1 {
-				err = errors.Join(err, fmt.Errorf("%s: %q is not a number of at least 1", name, t))
-			}
-		}
-		return n
-	}
-	for name := range p.Settings {
-		if !slices.Contains(known, name) {
-			err = errors.Join(err, fmt.Errorf("%q is no setting of the driver %q; there are %s", name, "aws", strings.Join(known, ", ")))
-		}
+		return Settings{}, errors.New("security groups judge at interfaces, and know no zones; use protects")
 	}
 	text := func(name string) string { return p.Settings[name].Text }
-	s = Settings{Region: text("region"), Role: text("role"), ExternalID: text("external_id"), Profile: text("profile"), Endpoint: text("endpoint"),
-		RulesPerGroup: number("rules_per_group"), GroupsPerInterface: number("groups_per_interface")}
+	s := Settings{Region: text("region"), Role: text("role"), ExternalID: text("external_id"), Profile: text("profile"), Endpoint: text("endpoint"),
+		Exclusive: text("exclusive") == "true", RulesPerGroup: p.Settings["rules_per_group"].Number(), GroupsPerInterface: p.Settings["groups_per_interface"].Number()}
 	for _, v := range p.Settings["vpcs"].Words {
 		s.VPCs = append(s.VPCs, v.Value)
 	}
 	slices.Sort(s.VPCs)
-	switch v := text("exclusive"); v {
-	case "", "false":
-	case "true":
-		s.Exclusive = true
-	default:
-		err = errors.Join(err, fmt.Errorf("exclusive: %q is neither true nor false", v))
-	}
-	return s, errors.Join(err, s.Check())
+	return s, s.Check()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"bulkhead/pkg/config/strict"
@@ -26,9 +27,10 @@ const (
 	ShapeList     Shape = "list" // or one text
 	ShapeFlag     Shape = "flag" // true or false
 	ShapeDuration Shape = "duration"
+	ShapeNumber   Shape = "number" // whole, and at least 1
 )
 
-// SettingKey is one of the settings that a type of source has.
+// SettingKey is one of the settings that a type of source, or a driver, has.
 type SettingKey struct {
 	Name, Doc string // one sentence, shown by editors
 	Shape     Shape
@@ -97,6 +99,12 @@ func (k *SettingKey) schema() strict.Schema {
 	return strict.Schema{"type": []any{"string", "number", "boolean"}, "minLength": 1}
 }
 
+// Number is the value of a setting of ShapeNumber; 0 if it is not given.
+func (v Setting) Number() int {
+	n, _ := strconv.Atoi(v.Text) // checkSettings has seen it
+	return n
+}
+
 // Flag is the value of a setting of ShapeFlag.
 func (s *Source) Flag(name string) bool { return s.Settings[name].Text == "true" }
 
@@ -116,20 +124,32 @@ func (s *Source) checkSettings(l *diag.List) {
 	if keys == nil {
 		return // of a type that says so itself
 	}
+	checkSettings(l, s.Pos, fmt.Sprintf("source %q of type %q", s.Name, s.Type), "a source of type "+s.Type, keys, s.Settings)
+}
+
+// CheckSettings reports settings that a point's driver does not have, those of the wrong
+// form, and those that are missing.
+func (p *Point) CheckSettings(keys []SettingKey) *diag.List {
+	var l diag.List
+	checkSettings(&l, p.Pos, fmt.Sprintf("point %q of driver %q", p.Name, p.Driver), "the driver "+p.Driver, keys, p.Settings)
+	return &l
+}
+
+func checkSettings(l *diag.List, at diag.Pos, who, of string, keys []SettingKey, settings map[string]Setting) {
 	var names []string
 	for _, k := range keys {
 		names = append(names, k.Name)
-		v, given := s.Settings[k.Name]
+		v, given := settings[k.Name]
 		switch {
 		case given:
 			v.check(l, &k)
 		case k.Required:
-			l.Errorf(s.Pos, "source %q of type %q needs the setting %q", s.Name, s.Type, k.Name)
+			l.Errorf(at, "%s needs the setting %q", who, k.Name)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Settings)) {
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if !slices.Contains(names, name) {
-			strict.Report(l, s.Settings[name].Key, strict.Unknown("setting of a source of type "+s.Type, name, names))
+			strict.Report(l, settings[name].Key, strict.Unknown("setting of "+of, name, names))
 		}
 	}
 }
@@ -149,6 +169,11 @@ func (v *Setting) check(l *diag.List, k *SettingKey) {
 	case ShapeFlag:
 		if v.Text != "true" && v.Text != "false" {
 			wrong("true or false")
+		}
+		return
+	case ShapeNumber:
+		if n, err := strconv.Atoi(v.Text); err != nil || n < 1 {
+			wrong("a whole number of at least 1")
 		}
 		return
 	case ShapeDuration:

@@ -13,6 +13,8 @@ type Kind struct {
 	// Device names what a point shares with others: points with one name are
 	// planned and applied together.
 	Device func(p *config.Point) string
+	// Settings are those that a point of the kind may have; nil leaves them to Open.
+	Settings []config.SettingKey
 	// Open makes the driver of one device.
 	Open func(site string, points []config.Point) (Driver, error)
 	// Netns gives the network namespace whose routes and addresses the point has;

@@ -151,6 +151,12 @@ func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, o
 	diags.Append(cfg.CheckTypes(names, sourceTypes()))
 	if !diags.HasErrors() {
 		diags.Append(checkSources(cfg))
+		for i := range cfg.Settings.Points {
+			p := &cfg.Settings.Points[i]
+			if k := slices.IndexFunc(kinds, func(k driver.Kind) bool { return k.Name == p.Driver }); kinds[k].Settings != nil {
+				diags.Append(p.CheckSettings(kinds[k].Settings))
+			}
+		}
 	}
 	if diags.HasErrors() {
 		// The expressions too: people want to see all their mistakes, not the next one.

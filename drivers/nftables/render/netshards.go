@@ -43,14 +43,24 @@ func (s *matrixSets) spreadNets(base string, elements []ruleset.Element) []netSh
 	have := netBounds(s.ids.table, base)
 	limit := max(s.limit, 2) // a run is two
 	switch {
-	case len(elements) <= limit && len(have) < 2:
-		return []netShard{{elements: elements}}
-	case len(have) > 1 && len(elements) <= len(have)*limit/4:
-		have = nil // cut anew
+	case len(elements) == 0:
+		return []netShard{{}} // the rules name a set
+	case len(have) < 2:
+		return cutShards(elements, []netShard{{}}, limit)
 	}
-	if len(have) == 0 {
-		have = []netShard{{}}
+	out := cutShards(elements, have, limit)
+	if len(elements) <= len(out)*limit/4 {
+		// It is what this change makes of them that is judged, not what there was: a
+		// shard cut in two could have been one too many, and the same table rendered
+		// again have been another one.
+		out = cutShards(elements, []netShard{{}}, limit)
 	}
+	return out
+}
+
+// cutShards cuts runs where the shards that there are begin, and those that hold more
+// than the limit in two.
+func cutShards(elements []ruleset.Element, have []netShard, limit int) []netShard {
 	var out []netShard
 	next := 0
 	for i := range have {

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -49,6 +50,48 @@ func joined(t *testing.T, table *ruleset.Table, limit int) map[uint32]packet.Add
 		out[w] = packet.AddrRanges(rs)
 	}
 	return out
+}
+
+// sameSets says that two tables have the same sets with the same elements.
+func sameSets(a, b *ruleset.Table) bool {
+	return slices.EqualFunc(a.Sets, b.Sets, func(x, y ruleset.Set) bool { return x.Name == y.Name && sameElements(&x, &y) })
+}
+
+func sameElements(a, b *ruleset.Set) bool {
+	return slices.EqualFunc(a.Elements, b.Elements, func(a, b ruleset.Element) bool {
+		return slices.Equal(a.Key, b.Key) && slices.Equal(a.Data, b.Data)
+	})
+}
+
+// What is rendered again is the same, also where the runs that shards cut have made
+// more shards than they should be.
+func TestNetShardsStay(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	shards := 0
+	for range 200 {
+		limit := 2 + r.IntN(5)
+		var have *ruleset.Table
+		for range 8 {
+			starts := map[netip.Addr]bool{}
+			for range r.IntN(24) {
+				starts[netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + r.IntN(40))})] = true
+			}
+			elements := wordRuns(slices.SortedFunc(maps.Keys(starts), netip.Addr.Compare), func(i int) uint32 { return 16 + uint32(i%5) })
+			render := func() *ruleset.Table {
+				s := &matrixSets{ids: &alloc{table: have}, limit: limit}
+				s.addNets(setNet4, kindAddr4Word, elements)
+				return &ruleset.Table{Sets: s.sets}
+			}
+			have = render()
+			if again := render(); !sameSets(have, again) {
+				t.Fatalf("limit %d: %d shards of %d elements are others when they are rendered again: %+v, then %+v", limit, len(have.Sets), len(elements), have.Sets, again.Sets)
+			}
+			shards = max(shards, len(have.Sets))
+		}
+	}
+	if shards < 10 {
+		t.Errorf("no more than %d shards: the test shows little", shards)
+	}
 }
 
 // Runs of addresses are spread over shards that together say what one map would, as a
@@ -102,9 +145,7 @@ func TestNetShards(t *testing.T) {
 		}
 		changed := 0
 		for i := range next.Sets {
-			if !slices.EqualFunc(next.Sets[i].Elements, now.Sets[i].Elements, func(a, b ruleset.Element) bool {
-				return slices.Equal(a.Key, b.Key) && slices.Equal(a.Data, b.Data)
-			}) {
+			if !sameElements(&next.Sets[i], &now.Sets[i]) {
 				changed++
 			}
 		}

@@ -204,7 +204,10 @@ type traffic struct {
 	sent   [][]lab.Packet
 }
 
-func (s *street) send() *traffic {
+func (s *street) send() *traffic { return s.sendEvery(2 * time.Millisecond) }
+
+// sendEvery sends a packet of each kind at every interval.
+func (s *street) sendEvery(every time.Duration) *traffic {
 	s.t.Helper()
 	const tcp, udp = 6, 17
 	tr := &traffic{s: s}
@@ -222,7 +225,7 @@ func (s *street) send() *traffic {
 	add(onlyOld, "web", "db", true, udp, 7000)
 	add(onlyNew, "web", "db", true, udp, 7001)
 	var err error
-	if tr.stream, err = s.prober.Stream(tr.kinds, 2*time.Millisecond); err != nil {
+	if tr.stream, err = s.prober.Stream(tr.kinds, every); err != nil {
 		s.t.Fatal(err)
 	}
 	return tr
@@ -268,10 +271,28 @@ func (tr *traffic) judge(from, to time.Time) (wrong []string) {
 	for _, sort := range []string{always, never} {
 		sent, got := tr.count(sort, from, to)
 		if want := map[string]int{always: sent, never: 0}[sort]; len(got) != want || sent == 0 {
-			wrong = append(wrong, fmt.Sprintf("%s: %d packets were sent and %d arrived", sort, sent, len(got)))
+			wrong = append(wrong, fmt.Sprintf("%s: %d packets were sent and %d arrived%s", sort, sent, len(got), tr.which(sort, from, to)))
 		}
 	}
 	return wrong
+}
+
+// which names some of the packets of a sort that are wrong.
+func (tr *traffic) which(sort string, from, to time.Time) (text string) {
+	begin, _ := tr.all()
+	n := 0
+	for k, list := range tr.sent {
+		if tr.sorts[k] != sort {
+			continue
+		}
+		for _, x := range list {
+			if !x.At.Before(from) && !x.At.After(to) && x.Got == (sort == never) && n < 5 {
+				text += fmt.Sprintf("; %s to %s, protocol %d port %d, after %s", tr.kinds[k].From, tr.kinds[k].Dst, tr.kinds[k].Proto, tr.kinds[k].Num, x.At.Sub(begin).Round(time.Microsecond))
+				n++
+			}
+		}
+	}
+	return text
 }
 
 // all is the time of the whole stream.

@@ -34,6 +34,7 @@ type Driver struct {
 	// a load.
 	sendLimit int
 	afterPart func(part int)
+	leaves    bool // what is left of a trial, as if the controller died there
 }
 
 // Options say where and for what site a driver works.

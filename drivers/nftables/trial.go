@@ -48,10 +48,13 @@ func (d *Driver) Try(ctx context.Context, ch *driver.Change, timeout time.Durati
 	s := stage(have, want)
 	s.have = from.Table()
 	batch := s.batch(timeout)
-	confirm := (&trial{raw: s.table(), old: have, new: want, left: timeout}).confirmation()
-	for _, b := range []*kernel.Batch{batch, confirm} {
+	confirm, rest := (&trial{raw: s.table(), old: have, new: want, left: timeout}).confirmation()
+	for _, b := range []*kernel.Batch{batch, confirm, rest} {
+		if b == nil {
+			continue
+		}
 		if room := c.Room(b.Len()); b.Len() > room {
-			return fmt.Errorf("%w: %w; a change on trial and its confirmation are one transaction each", driver.ErrRefused, kernel.TooLarge(b.Len(), room))
+			return fmt.Errorf("%w: %w; a change on trial and its confirmation are no more than one transaction each", driver.ErrRefused, kernel.TooLarge(b.Len(), room))
 		}
 	}
 	if err := d.commitWhole(ctx, c, from, batch); err != nil {
@@ -129,14 +132,15 @@ func (d *Driver) commitWhole(ctx context.Context, c *kernel.Conn, from *State, b
 // Trial finds the trial in a state that was read.
 func (d *Driver) Trial(s driver.State) *driver.Trial {
 	st, err := stateOf(s)
-	if err != nil || st.trial == nil {
+	if err != nil || st.trial == nil || st.trial.idle {
 		return nil
 	}
 	return &driver.Trial{Left: st.trial.left, Old: st.with(st.trial.old), New: st.with(st.trial.new)}
 }
 
 // Confirm folds what is on trial into the table's own chains and sets, in one
-// transaction that fails if the switch has expired.
+// transaction that fails if the switch has expired. From then on it is confirmed, also
+// where what stood on trial cannot be taken away: the next change does that.
 func (d *Driver) Confirm(ctx context.Context, meant driver.State) error {
 	m, err := stateOf(meant)
 	if err != nil {
@@ -159,13 +163,14 @@ func (d *Driver) Confirm(ctx context.Context, meant driver.State) error {
 		if !compare(x.new, m.Table()).same() {
 			return fmt.Errorf("%w: what is on trial in %s is not what is to be confirmed", driver.ErrMoved, d.where())
 		}
-		b := x.confirmation()
+		b, rest := x.confirmation()
 		if room := c.Room(b.Len()); b.Len() > room {
 			return fmt.Errorf("%w: cannot confirm the change of %s: %w", driver.ErrRefused, d.where(), kernel.TooLarge(b.Len(), room))
 		}
 		err = c.Commit(ctx, b, now.Ruleset.Generation)
 		switch {
 		case err == nil:
+			_ = d.tidy(ctx, c, rest, now.Ruleset.Generation+1)
 			return d.confirmed(ctx, c, x)
 		case errors.Is(err, kernel.ErrUncertain):
 			return fmt.Errorf("cannot tell whether the change of %s was confirmed: %w", d.where(), err)
@@ -217,24 +222,61 @@ func (d *Driver) Undo(ctx context.Context) error {
 // undo takes the trial off the table, and ends the flows that the old state does
 // not permit. They are held until that is done, as they were after a fall back.
 func (d *Driver) undo(ctx context.Context, c *kernel.Conn, now *State) error {
-	x := now.trial
-	err := c.Commit(ctx, x.removal(), now.Ruleset.Generation)
-	switch {
-	case err == nil:
-	case errors.Is(err, kernel.ErrGenerationMoved):
-		return fmt.Errorf("%w: others wrote to nf_tables of %s", driver.ErrMoved, d.where())
-	case errors.Is(err, kernel.ErrUncertain):
-		return fmt.Errorf("cannot tell whether the trial in %s was undone: %w", d.where(), err)
-	default:
-		return fmt.Errorf("%w: cannot undo the trial in %s: %w", driver.ErrRefused, d.where(), err)
+	x, gen := now.trial, now.Ruleset.Generation
+	stop, rest := x.removal()
+	if !x.idle {
+		err := c.Commit(ctx, stop, gen)
+		switch {
+		case err == nil:
+			gen++
+		case errors.Is(err, kernel.ErrGenerationMoved):
+			return fmt.Errorf("%w: others wrote to nf_tables of %s", driver.ErrMoved, d.where())
+		case errors.Is(err, kernel.ErrUncertain):
+			return fmt.Errorf("cannot tell whether the trial in %s was undone: %w", d.where(), err)
+		default:
+			return fmt.Errorf("%w: cannot undo the trial in %s: %w", driver.ErrRefused, d.where(), err)
+		}
 	}
+	tidyErr := d.tidy(ctx, c, rest, gen)
 	if x.old == nil || !hooked(x.old) {
-		return d.clearMarks(ctx, c)
+		return errors.Join(d.clearMarks(ctx, c), tidyErr)
 	}
 	// Flows that bear no mark of ours were not judged by what was on trial, or were
 	// denied by it: the old chains judge their next packet as they always did.
 	if err := d.sweep(ctx, c, newJudge(x.old), packet.AllAddrs(), packet.AllAddrs()); err != nil {
-		return err
+		return errors.Join(err, tidyErr)
 	}
-	return d.release(ctx, c, x.old.Name)
+	return errors.Join(d.release(ctx, c, x.old.Name), tidyErr)
+}
+
+// tidy takes away what is left of a trial for which no base chain asks, when no packet
+// is under way there. gen is the generation that was made last; 0 if that is not known.
+func (d *Driver) tidy(ctx context.Context, c *kernel.Conn, rest *kernel.Batch, gen uint32) (err error) {
+	if rest == nil || d.leaves {
+		return nil
+	}
+	kernel.AwaitPackets()
+	for range commitTries {
+		if gen == 0 {
+			now, err := d.read(ctx, c)
+			switch {
+			case err != nil:
+				return err
+			case now.trial == nil:
+				return nil
+			case !now.trial.idle:
+				return fmt.Errorf("%w: another change of %s is on trial", driver.ErrMoved, d.where())
+			}
+			_, rest = now.trial.removal()
+			gen = now.Ruleset.Generation
+		}
+		if err = c.Commit(ctx, rest, gen); err == nil {
+			return nil
+		}
+		if !errors.Is(err, kernel.ErrGenerationMoved) {
+			break
+		}
+		gen = 0
+	}
+	return fmt.Errorf("cannot take away what is left of a trial in %s: %w", d.where(), err)
 }

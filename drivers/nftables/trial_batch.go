@@ -23,55 +23,93 @@ func (s *staged) table() *ruleset.Table {
 	return t
 }
 
-// confirmation makes the new state permanent. Its first operation takes the
-// elements of the switch away one by one, which the kernel refuses where they have
-// expired: then nothing of the rest is done. Windows and timed elements go on with the
-// time that they had left when the new state was read.
-func (x *trial) confirmation() *kernel.Batch {
-	b := &kernel.Batch{}
+// A trial ends in two transactions. A packet that is being judged when the first is
+// made goes on by the rules that it began with, but by the sets as they are from then
+// on: were what those rules look up taken away with them, it would find nothing there
+// and be dropped, although both states permit it. So the first leaves all that stood on
+// trial in place and sees to it that no other packet comes to it, and the second takes
+// it away when no packet is under way (kernel.AwaitPackets).
+
+// confirmation makes the new state permanent. Its first operation takes the elements
+// of the switch away one by one, which the kernel refuses where they have expired:
+// then nothing of the rest is done. They are put back for good, for the packets that
+// are about to ask. Windows and timed elements go on with the time that they had left
+// when the new state was read. rest is for later; nil where nothing is left.
+//
+// A table that has to be made anew is an exception: it is exchanged at once.
+func (x *trial) confirmation() (fold, rest *kernel.Batch) {
 	const fam = ruleset.FamilyInet
-	on := render.TrialSet(x.left)
-	b.DelElements(fam, x.raw.Name, on.Name, on.Elements)
+	fold = &kernel.Batch{}
+	on, stays := render.TrialSet(x.left), render.TrialSet(0)
+	fold.DelElements(fam, x.raw.Name, on.Name, on.Elements)
 	d := compare(x.old, x.new)
-	if x.new == nil || x.old == nil || d.rebuild {
-		// The table goes as a whole, with all that was on trial.
-		b.DelTable(fam, x.raw.Name)
-		if x.new != nil {
-			(&delta{want: x.new}).writeTable(b)
-			if anyHeld(x.new) {
-				hold{all: true}.put(b, x.new.Name, &ruleset.Table{})
+	if x.old != nil && x.new != nil && d.rebuild {
+		fold.DelTable(fam, x.raw.Name)
+		x.writeNew(fold)
+		return fold, nil
+	}
+	fold.AddElements(fam, x.raw.Name, stays.Name, stays.Elements)
+	x.stop(fold)
+	switch {
+	case x.new == nil:
+		for i := range x.old.Chains {
+			if c := &x.old.Chains[i]; c.Hook != nil {
+				fold.FlushChain(fam, x.raw.Name, c.Name)
+				fold.DelChain(fam, x.raw.Name, c.Name)
 			}
 		}
-	} else {
-		x.remove(b)
+	case x.old == nil:
+		x.writeNew(fold)
+	default:
 		d.hold = hold{} // the flows were gone through when the trial began
-		d.write(b)
+		d.write(fold)
 	}
-	return b
+	return fold, x.leftovers(x.new)
 }
 
-// removal takes the trial away and leaves the old state.
-func (x *trial) removal() *kernel.Batch {
-	b := &kernel.Batch{}
-	if x.old == nil || !hooked(x.old) {
-		b.DelTable(ruleset.FamilyInet, x.raw.Name)
-		return b
+func (x *trial) writeNew(b *kernel.Batch) {
+	(&delta{want: x.new}).writeTable(b)
+	if anyHeld(x.new) {
+		hold{all: true}.put(b, x.new.Name, &ruleset.Table{})
 	}
-	x.remove(b)
-	return b
 }
 
-// remove takes off all that stands beside the old state's own chains and sets.
-// Elements go with their sets: asked for by themselves, they may have expired.
-func (x *trial) remove(b *kernel.Batch) {
+// removal takes the trial away and leaves the old state. stop is empty if nothing asks
+// for the trial.
+func (x *trial) removal() (stop, rest *kernel.Batch) {
+	stop = &kernel.Batch{}
+	x.stop(stop)
+	return stop, x.leftovers(x.old)
+}
+
+// stop lets no base chain ask for the trial.
+func (x *trial) stop(b *kernel.Batch) {
 	const fam = ruleset.FamilyInet
-	name := x.raw.Name
 	for _, r := range x.asked {
-		b.DelRule(fam, name, r.chain, r.handle)
+		b.DelRule(fam, x.raw.Name, r.chain, r.handle)
+	}
+	for i := range x.raw.Chains {
+		if c := &x.raw.Chains[i]; ofTrial(c.Name) && c.Hook != nil {
+			b.FlushChain(fam, x.raw.Name, c.Name)
+			b.DelChain(fam, x.raw.Name, c.Name)
+		}
+	}
+}
+
+// leftovers takes off all that still stands beside a state's own chains and sets; the
+// table, where that is none. Elements go with their sets: asked for by themselves, they
+// may have expired.
+func (x *trial) leftovers(of *ruleset.Table) *kernel.Batch {
+	const fam = ruleset.FamilyInet
+	b := &kernel.Batch{}
+	name := x.raw.Name
+	if of == nil || !hooked(of) {
+		b.DelTable(fam, name)
+		return b
 	}
 	var chains []string
 	for i := range x.raw.Chains {
-		if c := &x.raw.Chains[i]; ofTrial(c.Name) {
+		if c := &x.raw.Chains[i]; ofTrial(c.Name) && c.Hook == nil {
 			chains = append(chains, c.Name)
 			b.FlushChain(fam, name, c.Name)
 		}
@@ -85,4 +123,5 @@ func (x *trial) remove(b *kernel.Batch) {
 	for _, c := range chains {
 		b.DelChain(fam, name, c)
 	}
+	return b
 }

@@ -19,6 +19,9 @@ type trial struct {
 	old, new *ruleset.Table // nil: no table of ours
 	left     time.Duration  // until the switch expires; 0: it has
 	asked    []askedRule
+	// idle: no base chain asks for the trial any more, which was confirmed or undone, and
+	// what stood on trial has only not been taken away yet. The old state is in force.
+	idle bool
 }
 
 // askedRule is a rule that asks the switch in a base chain of the old state.
@@ -46,11 +49,9 @@ func ofTrial(name string) bool {
 // proved.
 func readTrial(t *ruleset.Table) (*trial, error) {
 	x := &trial{raw: t}
-	if err := x.readSwitch(); err != nil {
-		return nil, err
-	}
 	old := &ruleset.Table{Family: t.Family, Name: t.Name, Flags: t.Flags, Handle: t.Handle, Owner: t.Owner, UserData: t.UserData, Objects: t.Objects, Flows: t.Flows}
 	bases := map[string]*ruleset.Chain{} // of the new state: name -> where it is hooked
+	silent := ""                         // a base chain of the old state that does not ask
 	for i := range t.Chains {
 		c := &t.Chains[i]
 		switch {
@@ -58,8 +59,12 @@ func readTrial(t *ruleset.Table) (*trial, error) {
 		case c.Hook == nil:
 			old.Chains = append(old.Chains, *c)
 		default:
-			if err := x.readBase(c, old, bases); err != nil {
+			asks, err := x.readBase(c, old, bases)
+			if err != nil {
 				return nil, err
+			}
+			if !asks && !render.OfQuarantine(c.Name) { // that was put there in a hurry, and holds for both
+				silent = c.Name
 			}
 		}
 	}
@@ -71,7 +76,16 @@ func readTrial(t *ruleset.Table) (*trial, error) {
 	if len(old.Chains)+len(old.Sets) > 0 {
 		x.old = old
 	}
-	var err error
+	if x.idle = len(x.asked)+len(bases) == 0; x.idle {
+		return x, nil // whatever the switch holds
+	}
+	err := x.readSwitch()
+	if err != nil {
+		return nil, err
+	}
+	if x.left > 0 && silent != "" {
+		return nil, fmt.Errorf("base chain %q does not ask for the trial", silent)
+	}
 	if x.new, err = x.readNew(bases); err != nil {
 		return nil, err
 	}
@@ -109,36 +123,32 @@ func (x *trial) readSwitch() error {
 	return nil
 }
 
-// readBase sorts a base chain to the old state, the new one, or both.
-func (x *trial) readBase(c *ruleset.Chain, old *ruleset.Table, bases map[string]*ruleset.Chain) error {
+// readBase sorts a base chain to the old state, the new one, or both, and reports
+// whether it asks for the trial.
+func (x *trial) readBase(c *ruleset.Chain, old *ruleset.Table, bases map[string]*ruleset.Chain) (asks bool, err error) {
 	if name, ok := strings.CutPrefix(c.Name, render.TrialBase); ok {
 		if len(c.Rules) != 1 || c.Policy != accepts || !asksFor(&c.Rules[0], name) || bases[name] != nil {
-			return fmt.Errorf("base chain %q is not what a trial makes", c.Name)
+			return false, fmt.Errorf("base chain %q is not what a trial makes", c.Name)
 		}
 		bases[name] = c
-		return nil
+		return true, nil
 	}
 	if ofTrial(c.Name) {
-		return fmt.Errorf("chain %q of a trial is hooked", c.Name)
+		return false, fmt.Errorf("chain %q of a trial is hooked", c.Name)
 	}
 	out := *c
-	asks := len(c.Rules) > 0 && (asksFor(&c.Rules[0], c.Name) || asksFor(&c.Rules[0], ""))
-	switch {
-	case asks:
+	if asks = len(c.Rules) > 0 && (asksFor(&c.Rules[0], c.Name) || asksFor(&c.Rules[0], "")); asks {
 		x.asked = append(x.asked, askedRule{c.Name, c.Rules[0].Handle})
 		out.Rules = c.Rules[1:]
 		if asksFor(&c.Rules[0], c.Name) {
 			if bases[c.Name] != nil {
-				return fmt.Errorf("base chain %q is on trial in two places", c.Name)
+				return false, fmt.Errorf("base chain %q is on trial in two places", c.Name)
 			}
 			bases[c.Name] = c
 		}
-	case render.OfQuarantine(c.Name): // put there in a hurry: it holds for both
-	case x.left > 0:
-		return fmt.Errorf("base chain %q does not ask for the trial", c.Name)
 	}
 	old.Chains = append(old.Chains, out)
-	return nil
+	return asks, nil
 }
 
 // asksFor reports whether a rule hands packets to the body of a base chain while

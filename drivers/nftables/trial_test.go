@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"bulkhead/drivers/nftables"
+	"bulkhead/drivers/nftables/ruleset"
 	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -275,7 +276,11 @@ func TestTrialIsBothStates(t *testing.T) {
 			if raw.OwnFingerprint() != ch.To.(*nftables.State).OwnFingerprint() {
 				rt.Fatal("what is on trial is not what was meant, to the byte")
 			}
-			if rapid.Bool().Draw(rt, "confirm") {
+			leave := rapid.Bool().Draw(rt, "die between the two transactions of the end")
+			d.LeaveTrials(leave)
+			defer d.LeaveTrials(false)
+			confirm := rapid.Bool().Draw(rt, "confirm")
+			if confirm {
 				if err := d.Confirm(ctx, ch.To); err != nil {
 					rt.Fatal(err)
 				}
@@ -290,10 +295,45 @@ func TestTrialIsBothStates(t *testing.T) {
 			} else if err := d.Undo(ctx); err != nil {
 				rt.Fatal(err)
 			}
-			if ch := step(old); !ch.Empty() {
-				rt.Fatalf("the kernel holds something else: %+v", ch.Ops)
+			end := step(old)
+			if !end.Empty() {
+				rt.Fatalf("the kernel holds something else: %+v", end.Ops)
+			}
+			now := end.From.(*nftables.State)
+			mustProve(rt, d, old, now)
+			if d.Trial(now) != nil {
+				rt.Fatal("a trial that was ended is still one")
+			}
+			if anew := ch.Ops[0].Action == driver.Modify && strings.Contains(ch.Ops[0].After, "made anew"); leave && (!confirm || !anew) {
+				keepsWhatPacketsLookUp(rt, raw.Raw(), now.Raw())
+			}
+			d.LeaveTrials(false)
+			// The next change takes away what was left.
+			old, new = new, old
+			if err := d.Apply(ctx, step(new)); err != nil {
+				rt.Fatal(err)
+			}
+			if s, err := d.Read(ctx); err != nil || s.(*nftables.State).Raw() != nil && strings.Contains(s.(*nftables.State).Raw().Text(), "trial") {
+				rt.Fatalf("something is left of the trial: %v", err)
 			}
 		})
+	}
+}
+
+// keepsWhatPacketsLookUp fails if a packet that is being judged on trial when that ends
+// could miss anything: what it looks up under the trial's own names.
+func keepsWhatPacketsLookUp(t fataler, before, after *ruleset.Table) {
+	for i := range before.Sets {
+		w := &before.Sets[i]
+		if w.Name != "on_trial" && !strings.HasPrefix(w.Name, "trial/") {
+			continue
+		}
+		if h := after.Set(w.Name); h == nil || len(h.Elements) < len(w.Elements) {
+			t.Fatalf("set %q has lost elements", w.Name)
+		}
+	}
+	if text := after.Text(); strings.Contains(text, "@on_trial") {
+		t.Fatalf("a base chain still asks for the trial:\n%s", text)
 	}
 }
 

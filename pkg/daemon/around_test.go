@@ -2,7 +2,6 @@ package daemon_test
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -14,11 +13,7 @@ import (
 // A machine that answers for the first time is in the inventory at once, and so is a
 // prefix that is routed behind a zone: the interval is an hour.
 func TestNeighboursAndRoutesByEvent(t *testing.T) {
-	ns := fmt.Sprintf("bh-around-%d", os.Getpid())
-	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
-		t.Fatalf("cannot make a network namespace (this test needs root): %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	ns := netns(t, "around")
 	ip := func(args string) {
 		t.Helper()
 		if out, err := exec.Command("ip", append([]string{"-n", ns}, strings.Fields(args)...)...).CombinedOutput(); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strings"
 	"sync/atomic"
@@ -22,11 +21,7 @@ import (
 // was made before that is about to be carried out. Neither lets him go, not even until
 // the next pass.
 func TestWhoIsCutOffMeanwhileStaysCutOff(t *testing.T) {
-	ns := fmt.Sprintf("bh-cut2-%d", os.Getpid())
-	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
-		t.Fatalf("cannot make a network namespace (this test needs root): %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	ns := netns(t, "cut2")
 	dir, ctx := t.TempDir(), context.Background()
 	write(t, dir, "bulkhead.yaml", fmt.Sprintf(soakSite, ns))
 	st := openStore(t, t.TempDir())
@@ -96,11 +91,7 @@ func TestWhoIsCutOffMeanwhileStaysCutOff(t *testing.T) {
 // it carries its plan out. That is no trouble, and nothing has to wait for another try:
 // the daemon plans anew at once.
 func TestWhoIsCutOffMeanwhileKeepsNobodyWaiting(t *testing.T) {
-	ns := fmt.Sprintf("bh-cut3-%d", os.Getpid())
-	if out, err := exec.Command("ip", "netns", "add", ns).CombinedOutput(); err != nil {
-		t.Fatalf("cannot make a network namespace (this test needs root): %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", ns).Run() })
+	ns := netns(t, "cut3")
 	dir := t.TempDir()
 	write(t, dir, "bulkhead.yaml", fmt.Sprintf(soakSite, ns))
 	write(t, dir, "policy.yaml", simPolicy(0))

@@ -1,8 +1,6 @@
 package aws_test
 
 import (
-	"context"
-	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -221,17 +219,4 @@ func mutants(s driver.State) []drivertest.Mutant {
 		}
 	}
 	return out
-}
-
-// The thinnest way: one class, apply, read back, proof.
-func TestOneClass(t *testing.T) {
-	s := subject(t)
-	d := s.Driver()
-	st, err := d.Read(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fmt.Sprintf("%T", st) != "*aws.State" {
-		t.Fatalf("%T", st)
-	}
 }

@@ -34,6 +34,7 @@ type bench struct {
 	looked int
 	// mayRefuse is set where a site that is too large for the device is skipped.
 	mayRefuse bool
+	brought   int // goals that the device was brought to
 }
 
 func newBench(t testing.TB, f *Factory) *bench {
@@ -140,6 +141,7 @@ func (b *bench) bring(t tb, g *goal) driver.State {
 			return have
 		}
 	}
+	b.brought++
 	r := b.render(t, g, have)
 	next := b.proved(t, g, r.State, r.Residue) // before anything is written
 	c := b.diff(t, have, r.State)

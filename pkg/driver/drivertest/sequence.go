@@ -38,17 +38,27 @@ func checkStory(t testing.TB, f *Factory) {
 // Random sites find what no story thinks of. Every step is a new site, so that
 // addresses change owners (#6) and prefixes nest in every way (#9).
 func checkRandom(t testing.TB, f *Factory) {
+	brought, sites := 0, 0
 	run := func(rt tb, draw *rapid.T) {
 		b := newBench(t, f)
+		defer func() { brought += b.brought }()
 		b.looks, b.mayRefuse = tries.Of(40), f.MayRefuse
 		p := rapid.SampledFrom(f.Placements).Draw(draw, "placement")
 		for range rapid.IntRange(2, 3).Draw(draw, "steps") {
 			w := policytest.World(draw, f.World)
 			protects := rapid.SampledFrom([]packet.Addrs{Addrs("10.0.0.1"), Addrs("10.0.0.2/31", "2001:db8::1"), Addrs("10.0.1.0", "2001:db8::4/127"), {}}).Draw(draw, "protects")
+			sites++
 			b.bring(rt, newGoal(rt, w, p.Points(protects)))
 		}
+		b.brought-- // to nothing, which every device has room for
 		b.bring(rt, newGoal(rt, office().world(), nil))
 	}
+	// A driver that refuses everything has shown nothing.
+	defer func() {
+		if t.Logf("%d of %d random sites fit the device", brought, sites); brought < sites/2 {
+			t.Errorf("%d of %d random sites were refused", sites-brought, sites)
+		}
+	}()
 	if f.Random == 0 {
 		// Each case proves several states, and every state in between.
 		tries.Checks(t, 12, func(rt *rapid.T) { run(rt, rt) })

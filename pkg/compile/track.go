@@ -34,6 +34,7 @@ type Tracker struct {
 	excepts map[string][]int       // asset -> groups that leave it out
 
 	placed map[string]int32 // groups and values -> place
+	class  map[string]int32 // groups and values -> class of the matrix
 	places []Placement
 	family []uint8 // of addresses that a place is good for
 	births *births // nil where a new class needs a new layout
@@ -82,7 +83,7 @@ func NewTracker(in Input, l *Layout) (*Tracker, error) {
 		return nil, &Recompile{"a device without a transit point sees classes that depend on what it protects"}
 	}
 	t := &Tracker{l: l, book: in.Book, labels: m.b.labels, byID: map[string]int32{}, hosts: make(map[netip.Addr][]int32, len(in.Assets)),
-		gives: map[string][]int{}, excepts: map[string][]int{}, placed: map[string]int32{},
+		gives: map[string][]int{}, excepts: map[string][]int{}, placed: map[string]int32{}, class: map[string]int32{},
 		in: packet.NewBits(len(m.Groups)), direct: packet.NewBits(len(m.Groups)), except: packet.NewBits(len(m.Groups)),
 		values: packet.NewBits(len(m.b.labels.sets))}
 	t.builtn = [3]int{-1, -1, -1}
@@ -228,7 +229,8 @@ func (t *Tracker) readClasses() {
 			t.in.Set(g)
 		}
 		if n, ok := index[t.l.classKey(i)]; ok {
-			t.placed[string(t.classBytes(t.in, m.Classes[i].values))] = n
+			key := string(t.classBytes(t.in, m.Classes[i].values))
+			t.placed[key], t.class[key] = n, int32(i)
 		}
 	}
 	if !t.l.Single {
@@ -373,6 +375,16 @@ func (t *Tracker) Place(addr netip.Addr) (Placement, error) {
 	t.placed[text] = int32(len(t.places))
 	t.places, t.family = append(t.places, p), append(t.family, family)
 	return p, nil
+}
+
+// Class gives the class of the matrix that the layout is of to which an address belongs
+// now; ok is false where there was none like it.
+func (t *Tracker) Class(addr netip.Addr) (class int, ok bool) {
+	if t.membership(addr) != nil {
+		return 0, false
+	}
+	n, ok := t.class[string(t.classBytes(t.in, t.values))]
+	return int(n), ok
 }
 
 // membership works out the groups and the compared values of an address, into

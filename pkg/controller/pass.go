@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -94,6 +95,11 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 		}
 	}
 	opt.Lasting = true
+	moved, err := c.moved()
+	if err != nil {
+		return nil, err
+	}
+	opt.Moved = slices.Sorted(maps.Keys(moved))
 	r, err := s.RunOnce(ctx, devices, opt)
 	if err != nil {
 		return nil, err
@@ -117,6 +123,9 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	if err != nil {
 		return nil, err
 	}
+	if o.DryRun {
+		r.Held = nil
+	}
 	switch {
 	case r.Plan.Blocked() != "":
 		p.Result, p.Why = Refused, r.Plan.Blocked()
@@ -124,6 +133,11 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	case len(r.Jobs) == 0:
 		if !o.DryRun && reconcile.Accepts(o.Accept, reconcile.BrakeSourceLost) { // it is accepted, although no device has to change
 			if err := c.Remember(s, o.Reason); err != nil {
+				return nil, err
+			}
+		}
+		if len(r.Held) > 0 {
+			if err := c.recordMoves(s, r, moved); err != nil {
 				return nil, err
 			}
 		}
@@ -170,6 +184,13 @@ func (c *Controller) Pass(ctx context.Context, s *reconcile.Site, devices []*rec
 	}
 	p.Apply = &done
 	p.Result = Applied
+	if done.Apply.State == store.Confirmed {
+		var names []string
+		for i := range done.Outcomes {
+			names = append(names, done.Outcomes[i].Device)
+		}
+		done.Store = errors.Join(done.Store, c.writtenDown(names))
+	}
 	if err != nil {
 		p.Result, p.Why = failure(&done, err), err.Error()
 		return p, nil
@@ -228,9 +249,13 @@ func (c *Controller) drift(p *Pass) (unmoved bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	moved, err := c.moved() // that was our own doing
+	if err != nil {
+		return false, err
+	}
 	for _, pt := range p.Plan.Points {
 		i := slices.IndexFunc(known, func(k store.Known) bool { return k.Point == pt.Name })
-		if i < 0 || pt.State == "" || pt.Status != plan.Changes {
+		if i < 0 || len(moved[pt.Device]) > 0 || pt.State == "" || pt.Status != plan.Changes {
 			continue
 		}
 		rec, err := c.confirmed(known[i])

@@ -30,7 +30,7 @@ func (d *Daemon) siteFor(ctx context.Context, accept, points []string) (*reconci
 	if !reconcile.Accepts(accept, reconcile.BrakeSourceLost) || d.View().RolledBack != "" {
 		return d.site, d.devices, nil
 	}
-	s, err := d.read(ctx, d.o.Now(), reconcile.AcceptsLost(accept))
+	s, err := d.read(ctx, d.o.Now(), reconcile.AcceptsLost(accept), nil)
 	if err != nil {
 		return nil, nil, &problem{http.StatusConflict, err}
 	}

@@ -36,6 +36,9 @@ type Options struct {
 	// Interval is how often everything is looked at although nothing was heard; it is
 	// spread by a tenth either way, so that many gateways do not ask a source at once.
 	Interval time.Duration
+	// MoveFrom is from how many assets on a few that change are moved ahead of the plan; 0
+	// stands for DefaultMoveFrom.
+	MoveFrom int
 	// Load works the site out; nil stands for reconcile.Load with its sources.
 	Load func(ctx context.Context, now time.Time) (*reconcile.Site, error)
 }
@@ -103,6 +106,7 @@ type known struct {
 	retry     time.Time // not before this, if failures > 0
 	looked    time.Time
 	watching  context.CancelFunc
+	foot      footing
 }
 
 // why a pass is wanted.
@@ -145,6 +149,9 @@ func New(o Options, who, from string) *Daemon {
 	}
 	if o.Interval <= 0 {
 		o.Interval = DefaultInterval
+	}
+	if o.MoveFrom <= 0 {
+		o.MoveFrom = DefaultMoveFrom
 	}
 	d := &Daemon{o: o, who: who, from: from, notify: newNotifier(), work: make(chan func(context.Context)),
 		answers: make(chan look), asking: make(chan struct{}, looksAtOnce), reads: context.Background(), wake: make(chan why, 64), known: map[string]*known{}, around: map[string]heard{}}
@@ -208,6 +215,11 @@ func (p *pending) add(w why, now time.Time) {
 // last good one yet.
 func (d *Daemon) Run(ctx context.Context) error {
 	defer d.ears.Close()
+	defer func() {
+		for _, k := range d.known {
+			k.foot.drop()
+		}
+	}()
 	site, err := d.o.Load(ctx, d.o.Now())
 	if err != nil {
 		return err
@@ -334,9 +346,9 @@ func (d *Daemon) Do(ctx context.Context, f func(ctx context.Context) error) erro
 }
 
 // read reads the site directory and asks the sources. lost says of which sources the
-// report counts that lost too much.
-func (d *Daemon) read(ctx context.Context, now time.Time, lost func(source string) bool) (*reconcile.Site, error) {
-	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded, AcceptLost: lost, Ears: d.ears,
+// report counts that lost too much, coming hears of the site before it is worked out.
+func (d *Daemon) read(ctx context.Context, now time.Time, lost func(source string) bool, coming func(*reconcile.Coming)) (*reconcile.Site, error) {
+	s, diags, err := reconcile.LoadWith(ctx, d.o.Dir, now, d.o.Kinds, reconcile.LoadOptions{Collect: true, Keep: d.loaded, AcceptLost: lost, Ears: d.ears, Coming: coming,
 		Quarantined: []reconcile.InQuarantine{func(string) ([]reconcile.Quarantine, error) { return controller.Quarantines(d.o.Store) }},
 		Known:       func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.o.Store) }})
 	if err != nil {
@@ -356,7 +368,7 @@ func (d *Daemon) read(ctx context.Context, now time.Time, lost func(source strin
 // load gives the site that is to be in force.
 func (d *Daemon) load(ctx context.Context, now time.Time) (*reconcile.Site, error) {
 	began := time.Now()
-	s, err := d.read(ctx, now, nil)
+	s, err := d.read(ctx, now, nil, func(x *reconcile.Coming) { d.moveAhead(ctx, x) })
 	d.loadTook.Store(int64(time.Since(began)))
 	if err != nil {
 		return nil, err
@@ -390,12 +402,14 @@ func (d *Daemon) use(ctx context.Context, s *reconcile.Site) error {
 		if d.known[x.Name] == nil {
 			d.known[x.Name] = &known{}
 		}
+		d.keepFooting(d.known[x.Name], s, old[x.Name], x)
 		d.watch(x)
 	}
 	d.hear(s)
 	for name, k := range d.known {
 		if !here[name] {
 			k.stopWatching()
+			k.foot.drop()
 			delete(d.known, name)
 		}
 	}

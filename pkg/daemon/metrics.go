@@ -18,6 +18,7 @@ type metrics struct {
 	passes   *prometheus.CounterVec
 	applies  *prometheus.CounterVec
 	drift    *prometheus.CounterVec
+	moves    prometheus.Counter
 	seconds  prometheus.Histogram
 	siteGood prometheus.Gauge
 	lastGood prometheus.Gauge
@@ -31,6 +32,8 @@ func newMetrics(d *Daemon) *metrics {
 			Help: "Applies by how they ended."}, []string{"state"}),
 		drift: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "bulkhead_drift_total",
 			Help: "Times that a device was found to differ from what was last confirmed on it."}, []string{"device"}),
+		moves: prometheus.NewCounter(prometheus.CounterOpts{Name: "bulkhead_moves_total",
+			Help: "Assets that were moved on devices ahead of a plan."}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "bulkhead_pass_seconds",
 			Help: "How long passes took that had to look at a device.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
 		siteGood: prometheus.NewGauge(prometheus.GaugeOpts{Name: "bulkhead_site_good",
@@ -39,7 +42,7 @@ func newMetrics(d *Daemon) *metrics {
 			Help: "When every device was last known to be what it has to be."}),
 	}
 	m.siteGood.Set(1)
-	m.registry.MustRegister(m.passes, m.applies, m.drift, m.seconds, m.siteGood, m.lastGood, &current{d},
+	m.registry.MustRegister(m.passes, m.applies, m.drift, m.moves, m.seconds, m.siteGood, m.lastGood, &current{d},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

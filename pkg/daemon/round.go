@@ -40,6 +40,7 @@ func (d *Daemon) round(ctx context.Context, w pending) (anew bool) {
 	if len(due) == 0 {
 		d.metrics.quiet(len(d.View().Trouble) == 0)
 		d.planExpiry()
+		d.prepare(ctx)
 		return false
 	}
 	var only []string
@@ -59,6 +60,7 @@ func (d *Daemon) round(ctx context.Context, w pending) (anew bool) {
 	}
 	d.done(due, seen, p, err, began)
 	d.planExpiry()
+	d.prepare(ctx)
 	return false
 }
 
@@ -75,6 +77,9 @@ func (d *Daemon) reload(ctx context.Context) {
 	if err == nil && !d.same(s) {
 		err = d.use(ctx, s)
 	} else if err == nil {
+		for _, x := range d.devices {
+			d.known[x.Name].foot.same(d.site, s)
+		}
 		if s.Matrix != d.site.Matrix { // the same said in the same words, worked out once more
 			s.Matrix, s.Members, s.World = d.site.Matrix, d.site.Members, d.site.World
 		}

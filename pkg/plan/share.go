@@ -154,7 +154,7 @@ func (s *sharer) sampled(m *compile.Matrix, hook string, at []*compile.Point, ow
 	}
 	judges := map[string]judge{}
 	pairs := func(from, to []netip.Addr) {
-		srcs, dsts := evenly(from), evenly(to)
+		srcs, dsts := evenly(from, shareSamples), evenly(to, shareSamples)
 		w := float64(len(from)) * float64(len(to)) / float64(max(1, len(srcs)*len(dsts)))
 		for _, x := range srcs {
 			in := home(at, x)
@@ -179,14 +179,14 @@ func (s *sharer) sampled(m *compile.Matrix, hook string, at []*compile.Point, ow
 	}
 }
 
-// evenly draws from a list, in order.
-func evenly(list []netip.Addr) []netip.Addr {
-	if len(list) <= shareSamples {
+// evenly draws n from a list, in order.
+func evenly(list []netip.Addr, n int) []netip.Addr {
+	if len(list) <= n {
 		return list
 	}
-	out := make([]netip.Addr, shareSamples)
+	out := make([]netip.Addr, n)
 	for k := range out {
-		out[k] = list[(2*k+1)*len(list)/(2*shareSamples)]
+		out[k] = list[(2*k+1)*len(list)/(2*n)]
 	}
 	return out
 }

@@ -85,6 +85,14 @@ func Stand(m *compile.Matrix, points []compile.Point, d *driver.Decoded) (*Stand
 	return s, out
 }
 
+// ByItself says why no address can be shown by itself on this device; nil if it can.
+func (s *Standing) ByItself() error {
+	if s.reason != "" {
+		return errors.New(s.reason)
+	}
+	return nil
+}
+
 // Moved shows that the device treats an address as policy says, given what it
 // holds for the address. An error says that this could not be
 // shown, and the device has to be proved whole: it may be in order all the same.

@@ -76,6 +76,9 @@ type LoadOptions struct {
 	// Keep is returned, with the same Matrix, where everything that it was worked out from
 	// is still the same: working a large site out costs more than all else of a pass.
 	Keep *Site
+	// Coming is told what the site will be made from as soon as it is known, before that is
+	// worked out; nil tells nobody.
+	Coming func(x *Coming)
 }
 
 // LoadWith reads a site directory and works it out. Diagnostics are complete: the
@@ -170,7 +173,12 @@ func load(ctx context.Context, dir string, now time.Time, kinds []driver.Kind, o
 			return nil, diags, err
 		}
 	}
-	s, err := Build(cfg, append([]inventory.Report{cfg.Report()}, reportsOf(a.sources)...), now, kinds, diags, a.cut...)
+	reports := append([]inventory.Report{cfg.Report()}, reportsOf(a.sources)...)
+	inv := merge(cfg, reports)
+	if opt.Coming != nil {
+		opt.Coming(&Coming{Config: cfg, Inventory: inv, Sources: a.sources, Quarantined: ActiveQuarantines(a.cut, now)})
+	}
+	s, err := build(cfg, reports, inv, now, kinds, diags, a.cut...)
 	if s != nil {
 		s.Sources, s.known = a.sources, a.known
 	}
@@ -191,13 +199,22 @@ func (s *Site) expired(now time.Time) bool {
 	})
 }
 
+// merge joins the site directory's own report, which is the first, with those of sources.
+func merge(cfg *config.Site, reports []inventory.Report) *inventory.Inventory {
+	return inventory.Merge(reports, inventory.MergeOptions{Precedence: cfg.Settings.Precedence})
+}
+
 // Build works a loaded site out.
 func Build(cfg *config.Site, reports []inventory.Report, now time.Time, kinds []driver.Kind, diags *diag.List, q ...Quarantine) (*Site, error) {
+	return build(cfg, reports, merge(cfg, reports), now, kinds, diags, q...)
+}
+
+func build(cfg *config.Site, reports []inventory.Report, inv *inventory.Inventory, now time.Time, kinds []driver.Kind, diags *diag.List, q ...Quarantine) (*Site, error) {
 	s := &Site{Config: cfg, Now: now, Diags: diags, kinds: kinds, Quarantined: ActiveQuarantines(q, now)}
 	if len(reports) > 1 { // the first is the site directory's own
 		s.Reports = reports[1:]
 	}
-	s.Inventory = inventory.Merge(reports, inventory.MergeOptions{Precedence: cfg.Settings.Precedence})
+	s.Inventory = inv
 	s.inventoryHash = sync.OnceValue(s.Inventory.Hash)
 	quarantine(cfg, s.Quarantined, s.Inventory.Assets)
 	classifier, problems := classify.Compile(cfg.Book, protects(cfg))

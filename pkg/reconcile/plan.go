@@ -31,6 +31,9 @@ type Options struct {
 	// Confirmed gives what a point was last confirmed to hold, and when; nil is never.
 	// If the function is nil, nothing is known of any point.
 	Confirmed func(point string) (*apply.Record, time.Time, error)
+	// Moved names devices of which single addresses were moved since they were last applied
+	// to: what they hold is to be written down where it is what they have to hold.
+	Moved []string
 	// Last gives what the brakes compare with, see LastApplied. It is asked where the
 	// plan changes something. nil: nothing is compared, and the plan says so.
 	Last func() (last *Baseline, why string, err error)
@@ -40,6 +43,9 @@ type Options struct {
 type Result struct {
 	Plan *plan.Plan
 	Jobs []apply.Job
+	// Held are the devices of Options.Moved that hold what they have to, with changes that
+	// change nothing.
+	Held []apply.Job
 }
 
 // RunOnce reads every device and plans its change, with proof of what is there
@@ -55,7 +61,7 @@ func (s *Site) RunOnce(ctx context.Context, devices []*Device, opt Options) (*Re
 	var all []compile.Point
 	for i, part := range parts {
 		p.Points = append(p.Points, part.points...)
-		r.Jobs = append(r.Jobs, part.jobs...)
+		r.Jobs, r.Held = append(r.Jobs, part.jobs...), append(r.Held, part.held...)
 		if part.omitted != "" {
 			p.FlowsOmitted = part.omitted
 		}

@@ -28,6 +28,7 @@ const readsAtOnce = 16
 type part struct {
 	points  []plan.Point
 	jobs    []apply.Job
+	held    []apply.Job // see Result.Held
 	flows   []plan.FlowChange
 	omitted string // why flows are left out
 }
@@ -136,8 +137,13 @@ func (s *Site) work(d *Device, have driver.State, rows []plan.Point, opt Options
 		return err
 	}
 	r.points = append(r.points, rows...)
-	if !change.Empty() && rows[0].Status == plan.Changes {
-		r.jobs = append(r.jobs, apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Now: s.Now, Proofs: d.proofs, Residue: d.residue, Encode: s.encoder(d.Kind)})
+	job := apply.Job{Device: d.Name, Driver: d.Driver, Change: change, Matrix: s.Matrix, Points: d.Points, Now: s.Now, Proofs: d.proofs, Residue: d.residue, Encode: s.encoder(d.Kind)}
+	switch {
+	case change.Empty() && slices.Contains(opt.Moved, d.Name):
+		job.Change = &driver.Change{From: have, To: have}
+		r.held = append(r.held, job)
+	case !change.Empty() && rows[0].Status == plan.Changes:
+		r.jobs = append(r.jobs, job)
 	}
 	return nil
 }

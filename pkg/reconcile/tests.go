@@ -2,7 +2,6 @@ package reconcile
 
 import (
 	"fmt"
-	"net/netip"
 
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/packet"
@@ -72,12 +71,7 @@ func (s *Site) runTest(t *config.TestCase) string {
 	services := packet.ServicesOf(t.Ranges)
 	pairs := 0
 	for _, four := range []bool{true, false} {
-		family := packet.AddrsOf(netip.MustParsePrefix("0.0.0.0/0"))
-		other := uint32(58) // ICMPv6 is no service of IPv4, nor ICMP of IPv6
-		if !four {
-			family, other = packet.AddrsOf(netip.MustParsePrefix("::/0")), 1
-		}
-		svc := services.Subtract(packet.Services{{Lo: other << 16, Hi: other<<16 | 0xffff}})
+		family, svc := packet.AllAddrs().OfFamily(four), ofFamily(services, four)
 		if svc.IsEmpty() {
 			continue
 		}
@@ -102,6 +96,16 @@ func (s *Site) runTest(t *config.TestCase) string {
 		return fmt.Sprintf("no pair of addresses: %q gives %s and %q gives %s", t.From.Name, from, t.To.Name, to)
 	}
 	return ""
+}
+
+// ofFamily leaves out what is a service of the other family alone: ICMPv6 is none of
+// IPv4, nor ICMP of IPv6.
+func ofFamily(s packet.Services, four bool) packet.Services {
+	other := uint32(58)
+	if !four {
+		other = 1
+	}
+	return s.Subtract(packet.Services{{Lo: other << 16, Hi: other<<16 | 0xffff}})
 }
 
 func (s *Site) judgeTest(t *config.TestCase, i, j int, src, dst packet.Addrs, svc packet.Services) string {

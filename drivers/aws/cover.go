@@ -25,6 +25,7 @@ type shared struct {
 // has all of a protocol, then the rest. A prefix never holds an address that may not have
 // the services.
 func cover(peers []peer) []shared {
+	peers = grouped(peers)
 	out := level(peers, []packet.Services{packet.AllServices()}, nil)
 	all := holdersOf(peers, packet.AllServices())
 	var whole []packet.Services
@@ -41,6 +42,31 @@ func cover(peers []peer) []shared {
 		memo[proto] = holdersOf(peers, whole[proto])
 		return memo[proto]
 	})...)
+	return out
+}
+
+// grouped puts those together who have the same, and leaves those out who have nothing:
+// most peers of a class, on a large site.
+func grouped(peers []peer) []peer {
+	index := map[string]int{}
+	var out []peer
+	var sets []packet.Builder
+	for _, p := range peers {
+		if p.services.IsEmpty() {
+			continue
+		}
+		k := p.services.String()
+		n, ok := index[k]
+		if !ok {
+			n = len(out)
+			index[k] = n
+			out, sets = append(out, peer{services: p.services}), append(sets, packet.Builder{})
+		}
+		sets[n].AddSet(p.addrs)
+	}
+	for i := range out {
+		out[i].addrs = sets[i].Addrs()
+	}
 	return out
 }
 

@@ -35,14 +35,22 @@ func (d *Driver) Decode(s driver.State) (*driver.Decoded, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &meaning{s: st, sets: map[string]int{}, memo: map[[2]int]packet.Services{}}
+	m := &meaning{s: st, sets: map[string]int{}}
 	m.judges()
 	m.constants()
 	m.cut()
+	m.memo = m.answers()
 	out := &driver.Decoded{Installed: installed(st), Findings: m.findings}
+	// Only DHCP's clients are told from others by their port, so that answers are shared.
+	others := m.answers()
+	clients := map[uint16]answers{68: m.answers(), 546: m.answers()}
 	for _, hook := range []string{"input", "output"} {
 		for _, run := range [][2]uint16{{0, 67}, {68, 68}, {69, 545}, {546, 546}, {547, 65535}} {
-			out.Relations = append(out.Relations, m.relation(hook, run))
+			memo, ok := clients[run[0]]
+			if !ok {
+				memo = others
+			}
+			out.Relations = append(out.Relations, m.relation(hook, run, memo))
 		}
 	}
 	return out, nil
@@ -83,7 +91,7 @@ type meaning struct {
 	parts    []packet.Addrs
 	in       []packet.Bits // part -> sets
 	by       [][]*judge    // part -> who judges it
-	memo     map[[2]int]packet.Services
+	memo     answers       // of filtered
 
 	services, groupAddrs, wide4, wide6 int // sets of addresses that AWS treats apart
 	resolver                           map[string]int
@@ -356,16 +364,34 @@ func (m *meaning) side(way, at, peer int) packet.Services {
 
 // filtered is what groups let through between two parts, of what they judge.
 func (m *meaning) filtered(src, dst int) packet.Services {
-	key := [2]int{src, dst}
-	if s, ok := m.memo[key]; ok {
+	return m.memo.get(src, dst, func() packet.Services {
+		s := m.side(1, src, dst)
+		if !s.IsEmpty() {
+			s = s.Intersect(m.side(0, dst, src))
+		}
 		return s
+	})
+}
+
+// answers remembers what was worked out between two parts. Each answer is one value however
+// often it is given, by which the proof knows it again.
+type answers struct {
+	of    []packet.Services
+	known []bool
+	n     int
+}
+
+func (m *meaning) answers() answers {
+	n := len(m.parts)
+	return answers{make([]packet.Services, n*n), make([]bool, n*n), n}
+}
+
+func (a answers) get(src, dst int, f func() packet.Services) packet.Services {
+	k := src*a.n + dst
+	if !a.known[k] {
+		a.of[k], a.known[k] = f(), true
 	}
-	s := m.side(1, src, dst)
-	if !s.IsEmpty() {
-		s = s.Intersect(m.side(0, dst, src))
-	}
-	m.memo[key] = s
-	return s
+	return a.of[k]
 }
 
 // passes adds what passes whatever groups say, and takes away what a VPC does not carry.
@@ -393,19 +419,12 @@ func (m *meaning) passes(src, dst int, run [2]uint16) packet.Services {
 	return out
 }
 
-func (m *meaning) relation(hook string, run [2]uint16) driver.Relation {
-	memo := map[[2]int]packet.Services{}
+func (m *meaning) relation(hook string, run [2]uint16, memo answers) driver.Relation {
 	return driver.Relation{
 		Situation: driver.Situation{Hook: hook, Tracking: driver.TrackNew, SrcPortLo: run[0], SrcPortHi: run[1]},
 		Src:       m.parts, Dst: m.parts,
 		Permit: func(i, j int) packet.Services {
-			key := [2]int{i, j}
-			s, ok := memo[key]
-			if !ok {
-				s = m.passes(i, j, run)
-				memo[key] = s
-			}
-			return s
+			return memo.get(i, j, func() packet.Services { return m.passes(i, j, run) })
 		},
 		Why: m.why,
 	}

@@ -41,4 +41,13 @@
 //   - every other class gets a group of its own that is complete before an interface
 //     carries it, by one call with the final set;
 //   - interfaces that are judged from now on come first, those that no longer are last.
+//
+// With references none of this would hold by itself. What a rule that names a group permits
+// changes with the one call that moves an interface, for every group that names the old group or
+// the new one. Two interfaces that change class at once would for a moment be one in its new
+// class and one in its old, and two of a web class that become application servers would have
+// what web servers may have of those, which neither state permits. An interface that is judged
+// first would be cut off from peers that do not carry their group yet. And a group that stays
+// could not change its rules while interfaces come and go. Before rules may name groups, the
+// order has to see to these three.
 package aws

@@ -75,6 +75,8 @@ type effects struct {
 	memo  map[[2]int]packet.Services
 	says  map[[2]int]packet.Services
 	dns   map[string]packet.Addrs // resolver by VPC
+	// compared counts the pairs of parts that were judged one by one: what the work grows by.
+	compared int
 }
 
 func newEffects(w *wanted, list []*unit, s *State, widen bool) *effects {

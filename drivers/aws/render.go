@@ -97,41 +97,42 @@ type held struct {
 	identity *Group
 	overflow []*Group
 	rules    []Rule // of all of them
+	what     map[Rule]bool
 	members  []string
 	uneven   bool // its interfaces do not all carry all of it
 }
 
 func (r *renderer) held() []*held {
 	var out []*held
+	at := map[string]*held{} // by the keys of the identity group and of its overflow groups
 	for i := range r.have.Groups {
-		g := &r.have.Groups[i]
-		if !g.Ours || g.Of != "" {
-			continue
+		if g := &r.have.Groups[i]; g.Ours && g.Of == "" {
+			h := &held{identity: g, rules: slices.Clone(g.Rules)}
+			at[g.Key], out = h, append(out, h)
 		}
-		h := &held{identity: g, rules: slices.Clone(g.Rules)}
-		for k := range r.have.Groups {
-			if o := &r.have.Groups[k]; o.Ours && o.Of == g.Key {
-				h.overflow = append(h.overflow, o)
-				h.rules = append(h.rules, o.Rules...)
-			}
+	}
+	for i := range r.have.Groups {
+		if o := &r.have.Groups[i]; o.Ours && o.Of != "" && at[o.Of] != nil {
+			h := at[o.Of]
+			h.overflow, h.rules = append(h.overflow, o), append(h.rules, o.Rules...)
 		}
-		for k := range r.have.Interfaces {
-			n := &r.have.Interfaces[k]
-			if !slices.Contains(n.Groups, g.Key) {
-				continue
+	}
+	for k := range r.have.Interfaces {
+		n := &r.have.Interfaces[k]
+		ours, _ := r.have.ours(n)
+		for _, key := range ours {
+			h := at[key]
+			if h == nil {
+				continue // an overflow group
 			}
 			h.members = append(h.members, n.ID)
-			ours, _ := r.have.ours(n)
-			for _, o := range h.overflow {
-				if !slices.Contains(ours, o.Key) {
-					h.uneven = true
-				}
-			}
-			if len(ours) != 1+len(h.overflow) {
+			if len(ours) != 1+len(h.overflow) || slices.ContainsFunc(h.overflow, func(o *Group) bool { return !slices.Contains(ours, o.Key) }) {
 				h.uneven = true
 			}
 		}
-		out = append(out, h)
+	}
+	for _, h := range out {
+		h.what = whats(h.rules)
 	}
 	return out
 }
@@ -151,8 +152,9 @@ type match struct {
 func (r *renderer) assign(list []*unit) error {
 	r.taken = map[string]bool{}
 	var matches []match
+	there := r.held()
 	for i, u := range list {
-		for _, h := range r.held() {
+		for _, h := range there {
 			if m, ok := r.match(u, h); ok {
 				m.u = i
 				matches = append(matches, m)
@@ -195,7 +197,7 @@ func (r *renderer) match(u *unit, h *held) (match, bool) {
 			m.overlap++
 		}
 	}
-	same := sameRules(h.rules, u.rules) && !h.uneven
+	same := sameRules(h.what, u.rules) && !h.uneven
 	members := slices.Equal(ids, h.members)
 	switch {
 	case same && members:
@@ -214,13 +216,12 @@ func (r *renderer) match(u *unit, h *held) (match, bool) {
 	return m, true
 }
 
-func sameRules(a, b []Rule) bool {
-	x, y := whats(a), whats(b)
-	if len(x) != len(y) {
-		return false
+func sameRules(have map[Rule]bool, want []Rule) bool {
+	if len(have) != len(want) {
+		return false // want has none twice (unitRules)
 	}
-	for r := range x {
-		if !y[r] {
+	for _, r := range want {
+		if !have[r.what()] {
 			return false
 		}
 	}

@@ -21,13 +21,14 @@ var residueTexts = map[string][2]string{ // narrower, wider
 	"no-interface":        {"", "addresses that the point protects are on no interface whose security groups are ours to change; only the other end of a flow drops it"},
 }
 
-// box is flows of one kind while they are joined.
+// box is flows of one kind while they are joined. Ends are sets of parts: as addresses,
+// those of a large site would be compared and joined by the hundred thousand.
 type box struct {
 	kind     string
 	wider    bool
 	point    string
 	hook     string
-	src, dst packet.Addrs
+	src, dst packet.Bits
 	services packet.Services
 	run      ports
 }
@@ -36,28 +37,40 @@ type box struct {
 // once.
 func (e *effects) residue() []driver.Residue {
 	w := e.w
-	index := map[string]*box{}
+	type id struct {
+		kind, point, hook, services string
+		wider                       bool
+		dst                         int
+		lo                          uint16
+	}
+	index := map[id]*box{}
 	var list []*box
+	pairs := e.pairs()
 	for _, hook := range []string{compile.HookInput, compile.HookOutput} {
 		for _, run := range w.runs {
+			memo := map[alike][]lapse{}
 			for dst := range w.parts {
 				for src := range w.parts {
-					if w.four(src) != w.four(dst) || src == dst && w.parts[src].Single() {
+					a, ok := pairs.of(src, dst)
+					if !ok {
 						continue
 					}
-					exact, effect := w.exact(hook, src, dst, run), e.of(src, dst, run)
-					if exact.Equal(effect) {
-						continue
+					kinds, known := memo[a]
+					if !known {
+						e.compared++
+						kinds = e.lapses(hook, src, dst, run)
+						memo[a] = kinds
 					}
-					for _, p := range e.kindsOf(hook, src, dst, run, exact, effect) {
-						b := box{p.kind, p.wider, w.seer(hook, src, dst), hook, w.parts[src], w.parts[dst], p.services, run}
-						k := fmt.Sprintf("%s %v %q %s %d %d %s", b.kind, b.wider, b.point, hook, dst, run.lo, b.services)
-						if o := index[k]; o != nil {
-							o.src = o.src.Union(b.src)
-							continue
+					for _, p := range kinds {
+						k := id{p.kind, p.point, hook, p.text, p.wider, dst, run.lo}
+						b := index[k]
+						if b == nil {
+							b = &box{p.kind, p.wider, p.point, hook, packet.NewBits(len(w.parts)), packet.NewBits(len(w.parts)), p.services, run}
+							b.dst.Set(dst)
+							index[k] = b
+							list = append(list, b)
 						}
-						index[k] = &b
-						list = append(list, &b)
+						b.src.Set(src)
 					}
 				}
 			}
@@ -65,7 +78,7 @@ func (e *effects) residue() []driver.Residue {
 	}
 	list = joined(list, func(b *box) string {
 		return fmt.Sprintf("%s %v %q %s %s %s %d", b.kind, b.wider, b.point, b.hook, b.src.Key(), b.services, b.run.lo)
-	}, func(a, b *box) bool { a.dst = a.dst.Union(b.dst); return true })
+	}, func(a, b *box) bool { b.dst.Each(a.dst.Set); return true })
 	list = joined(list, func(b *box) string {
 		return fmt.Sprintf("%s %v %q %s %s %s %s", b.kind, b.wider, b.point, b.hook, b.src.Key(), b.dst.Key(), b.services)
 	}, func(a, b *box) bool {
@@ -75,7 +88,26 @@ func (e *effects) residue() []driver.Residue {
 		a.run.hi = b.run.hi
 		return true
 	})
-	return byKind(list)
+	return e.byKind(list)
+}
+
+// lapse is a part of what is wrong between two parts, with whose it is.
+type lapse struct {
+	part
+	point, text string
+}
+
+// lapses says what is wrong between two parts.
+func (e *effects) lapses(hook string, src, dst int, run ports) []lapse {
+	exact, effect := e.w.exact(hook, src, dst, run), e.of(src, dst, run)
+	if exact.Equal(effect) {
+		return nil
+	}
+	var out []lapse
+	for _, p := range e.kindsOf(hook, src, dst, run, exact, effect) {
+		out = append(out, lapse{p, e.w.seer(hook, src, dst), p.services.String()})
+	}
+	return out
 }
 
 // joined joins boxes of one key into the last of that key, if they let themselves.
@@ -93,8 +125,20 @@ func joined(list []*box, key func(*box) string, join func(a, b *box) bool) []*bo
 	return out
 }
 
-func byKind(list []*box) []driver.Residue {
+func (e *effects) byKind(list []*box) []driver.Residue {
 	var out []driver.Residue
+	sets := map[string]packet.Addrs{}
+	addrs := func(in packet.Bits) packet.Addrs {
+		k := in.Key()
+		a, ok := sets[k]
+		if !ok {
+			var b packet.Builder
+			in.Each(func(p int) { b.AddSet(e.w.parts[p]) })
+			a = b.Addrs()
+			sets[k] = a
+		}
+		return a
+	}
 	for _, b := range list {
 		i := slices.IndexFunc(out, func(r driver.Residue) bool { return r.Point == b.point && r.Kind == b.kind && r.Wider == b.wider })
 		if i < 0 {
@@ -105,7 +149,7 @@ func byKind(list []*box) []driver.Residue {
 			i = len(out)
 			out = append(out, driver.Residue{Point: b.point, Kind: b.kind, Wider: b.wider, Text: text})
 		}
-		out[i].Flows = append(out[i].Flows, driver.Flows{Hook: b.hook, Src: b.src, Dst: b.dst, Services: b.services, SrcPortLo: b.run.lo, SrcPortHi: b.run.hi})
+		out[i].Flows = append(out[i].Flows, driver.Flows{Hook: b.hook, Src: addrs(b.src), Dst: addrs(b.dst), Services: b.services, SrcPortLo: b.run.lo, SrcPortHi: b.run.hi})
 	}
 	slices.SortStableFunc(out, func(a, b driver.Residue) int {
 		return cmp.Or(cmp.Compare(a.Point, b.Point), cmp.Compare(a.Kind, b.Kind))

@@ -64,6 +64,19 @@ func tooMuch(u *unit, w weight, groups, limit int) error {
 // (EC2 developer guide, "Request throttling").
 var callTimes = map[string][2]int{"ModifyNetworkInterfaceAttribute": {100, 5}, "CreateTags": {100, 10}, "DeleteTags": {100, 10}}
 
+// counted counts calls by action, as AWS does: a group that is made takes one more call, by
+// which it loses the rules that it is born with (executor.create).
+func counted(list []call) map[string]int {
+	out := map[string]int{}
+	for i := range list {
+		out[list[i].api]++
+		if list[i].make != nil {
+			out["RevokeSecurityGroupEgress"]++
+		}
+	}
+	return out
+}
+
 // seconds is how long AWS's throttles make some calls take at least.
 func seconds(count map[string]int) int {
 	longest := 0
@@ -103,16 +116,16 @@ func usage(s *State, have *State, limit int, groups int) []driver.Usage {
 			ours++
 		}
 	}
-	count := map[string]int{}
-	list := calls(have, s)
-	for _, c := range list {
-		count[c.api]++
+	count := counted(calls(have, s))
+	all := 0
+	for _, n := range count {
+		all += n
 	}
 	return []driver.Usage{
 		{Resource: "rules per interface, direction and family", Used: most, Limit: limit * groups},
 		{Resource: "groups per interface", Used: on, Limit: groups},
 		{Resource: "security groups of ours", Used: ours},
-		{Resource: "api calls of this change", Used: len(list)},
+		{Resource: "api calls of this change", Used: all},
 		{Resource: "seconds that these calls take by AWS's throttles", Used: seconds(count)},
 	}
 }

@@ -228,29 +228,27 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 // interner numbers service sets that share their memory, so that the same shared
 // set is compared once. Sets with equal contents in two places get two numbers,
 // which costs a comparison and nothing else.
-type interner struct {
-	ids map[*packet.Span]map[int]int
-	n   int
+type interner struct{ ids map[place]int }
+
+// place is where a service set lies in memory.
+type place struct {
+	at  *packet.Span
+	len int
 }
 
-func newInterner() *interner { return &interner{ids: map[*packet.Span]map[int]int{}} }
+func newInterner() *interner { return &interner{ids: map[place]int{}} }
 
 func (t *interner) id(s packet.Services) int {
-	var at *packet.Span
+	p := place{len: len(s)}
 	if len(s) > 0 {
-		at = &s[0]
+		p.at = &s[0]
 	}
-	byLen := t.ids[at]
-	if byLen == nil {
-		byLen = map[int]int{}
-		t.ids[at] = byLen
+	n, ok := t.ids[p]
+	if !ok {
+		n = len(t.ids) + 1
+		t.ids[p] = n
 	}
-	if id, ok := byLen[len(s)]; ok {
-		return id
-	}
-	t.n++
-	byLen[len(s)] = t.n
-	return t.n
+	return n
 }
 
 // wrong is witness, and keeps a part of a matrix from being proved where there is none:

@@ -95,6 +95,7 @@ func (a *app) explained(ctx context.Context, flow []string, offline bool) (*expl
 	if err != nil {
 		return nil, err
 	}
+	defer reconcile.Close(devices)
 	return explain(s, devices, flow[0], flow[1], flow[2])
 }
 

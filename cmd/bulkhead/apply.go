@@ -226,7 +226,13 @@ func (a *app) carryOut(ctx context.Context, c *controller.Controller, r *reconci
 	storeErr = oneLine(storeErr)
 	switch {
 	case waits:
-		fmt.Fprintln(a.err, trialNote(done.Apply.ID, done.Apply.Deadline))
+		var needs []string
+		for _, j := range r.Jobs {
+			if _, ok := j.Driver.(driver.Trier); !ok {
+				needs = append(needs, j.Device)
+			}
+		}
+		fmt.Fprintln(a.err, trialNote(done.Apply.ID, done.Apply.Deadline, needs...))
 	default:
 		fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
 	}

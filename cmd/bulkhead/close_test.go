@@ -27,7 +27,7 @@ points:
     settings: {region: eu-central-1, exclusive: true}
 sources:
   ec2: {type: ec2, trust: full, stale_after: 30m, settings: {regions: [eu-central-1], functions: "off"}}
-limits: {first_enforcement: accept, newly_denied_percent: 100}
+limits: {newly_denied_percent: 100}
 groups:
   web: {where: 'labels.tier == "web"', isolate: both}
 policies:
@@ -93,22 +93,23 @@ func TestCommandsClose(t *testing.T) {
 		line string
 		code int
 		port int
+		says string
 	}{
-		{"validate", 0, 80},
-		{"assets", 0, 80},
-		{"plan", 0, 80},
-		{"explain 10.0.0.4 10.0.0.5 tcp/80", 0, 80},
-		{"verify", 2, 80},
-		{"apply --yes --auto-confirm", 0, 80},
-		{"verify", 0, 80},
-		{"reconcile", 0, 443},
-		{"apply --yes", 0, 8443}, // stays on trial
-		{"plan --point nobody", 1, 8443},
-		{"rollback --yes", 0, 8443},
-		{"apply --yes", 0, 8443},
-		{"confirm", 0, 8443},
-		{"rollback --yes --auto-confirm", 0, 8443},
-		{"remove --yes cloud", 0, 8443},
+		{"validate", 0, 80, ""},
+		{"assets", 0, 80, ""},
+		{"plan", 0, 80, "for the first time, and at once"},
+		{"explain 10.0.0.4 10.0.0.5 tcp/80", 0, 80, ""},
+		{"verify", 2, 80, ""},
+		{"apply --yes --auto-confirm --accept first-enforcement --reason tried", 0, 80, ""},
+		{"verify", 0, 80, ""},
+		{"reconcile", 0, 443, ""},
+		{"apply --yes", 0, 8443, "only by the daemon or the next pass"}, // stays on trial
+		{"plan --point nobody", 1, 8443, ""},
+		{"rollback --yes", 0, 8443, ""},
+		{"apply --yes", 0, 8443, ""},
+		{"confirm", 0, 8443, ""},
+		{"rollback --yes --auto-confirm", 0, 8443, ""},
+		{"remove --yes cloud", 0, 8443, ""},
 	} {
 		write(c.port)
 		_, before := open.count()
@@ -116,6 +117,9 @@ func TestCommandsClose(t *testing.T) {
 		code := runWith(t.Context(), append([]string{"--site", dir, "--state", state}, strings.Fields(c.line)...), stdio{strings.NewReader(""), &out, &out}, drivers.Kinds())
 		if code != c.code {
 			t.Errorf("%s: exit code %d, want %d:\n%s", c.line, code, c.code, out.String())
+		}
+		if !strings.Contains(out.String(), c.says) {
+			t.Errorf("%s does not say %q:\n%s", c.line, c.says, out.String())
 		}
 		now, ever := open.count()
 		for begin := time.Now(); now > 0 && time.Since(begin) < 2*time.Second; now, _ = open.count() {

@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 )
 
-//go:embed plant datacenter
+//go:embed plant datacenter hybrid
 var files embed.FS
 
 // Names lists the examples.
-func Names() []string { return []string{"datacenter", "plant"} }
+func Names() []string { return []string{"datacenter", "hybrid", "plant"} }
 
 // FS returns the site directory of an example.
 func FS(name string) (fs.FS, error) {

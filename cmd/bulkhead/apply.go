@@ -113,7 +113,12 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 		return err
 	}
 	o.file = file
-	r, err := a.planWith(ctx, c, s, o)
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer reconcile.Close(devices)
+	r, err := a.planWith(ctx, c, s, devices, o)
 	if err != nil || r == nil {
 		return err
 	}
@@ -122,7 +127,7 @@ func (a *app) apply(ctx context.Context, file string, o applyOptions) error {
 
 // planWith plans, settles what a dead controller left, shows the plan, and asks
 // whoever has to be asked. It returns nil where there is nothing to do.
-func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconcile.Site, o applyOptions) (*reconcile.Result, error) {
+func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconcile.Site, devices []*reconcile.Device, o applyOptions) (*reconcile.Result, error) {
 	opt, err := c.Options(o.points)
 	if err != nil {
 		return nil, err
@@ -131,7 +136,7 @@ func (a *app) planWith(ctx context.Context, c *controller.Controller, s *reconci
 		return nil, err
 	}
 	opt.Lasting = true
-	r, err := planOf(ctx, s, opt)
+	r, err := planOf(ctx, s, devices, opt)
 	if err != nil {
 		return nil, err
 	}
@@ -221,7 +226,13 @@ func (a *app) carryOut(ctx context.Context, c *controller.Controller, r *reconci
 	storeErr = oneLine(storeErr)
 	switch {
 	case waits:
-		fmt.Fprintln(a.err, trialNote(done.Apply.ID, done.Apply.Deadline))
+		var needs []string
+		for _, j := range r.Jobs {
+			if _, ok := j.Driver.(driver.Trier); !ok {
+				needs = append(needs, j.Device)
+			}
+		}
+		fmt.Fprintln(a.err, trialNote(done.Apply.ID, done.Apply.Deadline, needs...))
 	default:
 		fmt.Fprintf(a.err, "apply %s: %s\n", done.Apply.ID, done.Apply.State)
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"bulkhead/pkg/apply"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/daemon"
+	"bulkhead/pkg/diag"
 	"bulkhead/pkg/plan"
 	"bulkhead/pkg/reconcile"
 )
@@ -122,9 +124,15 @@ func trialQuestion(apply string, until time.Time) string {
 	return fmt.Sprintf("Apply %s is on trial until %s. Does everything work as it should, and is it to stay?", apply, until.Local().Format(time.TimeOnly))
 }
 
-func trialNote(apply string, until time.Time) string {
-	return fmt.Sprintf("apply %s: on trial until %s (%s): `bulkhead confirm` makes it permanent, `bulkhead rollback` takes it back, and so does time",
-		apply, until.Local().Format(time.TimeOnly), time.Until(until).Round(time.Second))
+// trialNote says how a trial ends. needs names the devices that only a controller takes
+// back: time alone does nothing for them.
+func trialNote(apply string, until time.Time, needs ...string) string {
+	ends := "and so does time"
+	if len(needs) > 0 {
+		ends = fmt.Sprintf("and so does time, but on %s only by the daemon or the next pass", diag.Safe(strings.Join(needs, ", ")))
+	}
+	return fmt.Sprintf("apply %s: on trial until %s (%s): `bulkhead confirm` makes it permanent, `bulkhead rollback` takes it back, %s",
+		apply, until.Local().Format(time.TimeOnly), time.Until(until).Round(time.Second), ends)
 }
 
 // endByDaemon has the daemon confirm what is on trial, or take it back; id "" is

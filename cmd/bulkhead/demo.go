@@ -18,7 +18,11 @@ func (a *app) demoCmd() *cobra.Command {
 		Long: `Lay out a small plant around a gateway, plan, apply, verify, send real packets for
 every pair of hosts and every service, change the policy, move an asset, break the
 ruleset behind the controller's back and repair it. Nothing outside of the demo's own
-namespaces is touched. Exit code 0 only if every packet fared as policy says.`,
+namespaces is touched. Exit code 0 only if every packet fared as policy says.
+
+With --aws it is the hybrid example: a plant and its gateway in namespaces, and two VPCs
+of an AWS account that is a simulation in this program. No account is used, and what the
+simulation says is marked.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			exe, err := os.Executable()
@@ -35,6 +39,7 @@ namespaces is touched. Exit code 0 only if every packet fared as policy says.`,
 	}
 	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "show what every command prints")
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "keep the site and the state that the demo worked on")
+	cmd.Flags().BoolVar(&o.AWS, "aws", false, "with the security groups of a simulated AWS account besides the gateway")
 	cmd.Flags().StringVar(&o.Break, "break", "", "break one map element before a round (open or close): the comparison must fail")
 	return cmd
 }

@@ -95,6 +95,7 @@ func (a *app) explained(ctx context.Context, flow []string, offline bool) (*expl
 	if err != nil {
 		return nil, err
 	}
+	defer reconcile.Close(devices)
 	return explain(s, devices, flow[0], flow[1], flow[2])
 }
 
@@ -239,8 +240,8 @@ func (a *app) printExplanation(e *explanation) {
 	}
 	for _, p := range e.Points {
 		switch {
-		case p.Enforces:
-			fmt.Fprintf(w, "  point %s is on the path and enforces it\n", p.Point)
+		case p.Enforces: // what both sides say: every point on the path enforces the whole of it
+			fmt.Fprintf(w, "  point %s is on the path and enforces it: %s\n", p.Point, verdictWord(e.Permit))
 		case p.Why != "":
 			fmt.Fprintf(w, "  point %s does not: %s\n", p.Point, p.Why)
 		default:

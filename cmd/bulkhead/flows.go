@@ -35,6 +35,7 @@ the kernel reports them, which is a sample.`,
 			if err != nil {
 				return err
 			}
+			defer reconcile.Close(devices)
 			switch {
 			case follow:
 				return a.follow(cmd.Context(), s, devices, format)

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // to them shows in its diff. The oracle is the proof, and the nft tool accepts them.
 func TestExamplesRendered(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for _, name := range []string{"plant", "datacenter"} {
+	for _, name := range []string{"plant", "datacenter", "hybrid"} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
 			s, diags, err := reconcile.Load(ctx, "../../examples/"+name, now, drivers.Kinds(), false)
@@ -29,7 +30,7 @@ func TestExamplesRendered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := s.RenderText(devices[0])
+			got, err := s.RenderText(devices[slices.IndexFunc(devices, func(d *reconcile.Device) bool { return d.Kind == "nftables" })])
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -135,6 +135,7 @@ func (a *app) overridden(ctx context.Context, path string, o override, alone fun
 	if err != nil {
 		return err
 	}
+	defer reconcile.Close(devices)
 	out, err = alone(ctx, a.controller(st), s, devices)
 	if err != nil {
 		return withCode(exitRefused, err)
@@ -206,6 +207,7 @@ func (a *app) approveAlone(ctx context.Context, id string, o applyOptions) error
 	if err != nil {
 		return err
 	}
+	defer reconcile.Close(devices)
 	c := a.controller(st)
 	reason := "approved by " + c.Who
 	if o.reason != "" {

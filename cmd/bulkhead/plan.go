@@ -119,15 +119,16 @@ func (a *app) plan(ctx context.Context, only, accept []string) (*reconcile.Resul
 		return nil, err
 	}
 	opt.Enforced = enforced
-	return planOf(ctx, s, opt)
-}
-
-func planOf(ctx context.Context, s *reconcile.Site, opt reconcile.Options) (*reconcile.Result, error) {
-	if err := knownPoints(s, opt.Only); err != nil {
-		return nil, err
-	}
 	devices, err := s.Devices(ctx, false)
 	if err != nil {
+		return nil, err
+	}
+	defer reconcile.Close(devices)
+	return planOf(ctx, s, devices, opt)
+}
+
+func planOf(ctx context.Context, s *reconcile.Site, devices []*reconcile.Device, opt reconcile.Options) (*reconcile.Result, error) {
+	if err := knownPoints(s, opt.Only); err != nil {
 		return nil, err
 	}
 	return s.RunOnce(ctx, devices, opt)

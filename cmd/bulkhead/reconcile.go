@@ -16,6 +16,7 @@ import (
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/diag"
 	"bulkhead/pkg/plan"
+	"bulkhead/pkg/reconcile"
 )
 
 type reconcileOptions struct {
@@ -69,6 +70,7 @@ func (a *app) reconcile(ctx context.Context, o reconcileOptions) error {
 	if err != nil {
 		return err
 	}
+	defer reconcile.Close(devices)
 	o.Approved = o.Plan != ""
 	p, err := a.controller(st).Pass(ctx, s, devices, o.PassOptions)
 	if errors.Is(err, controller.ErrStale) {

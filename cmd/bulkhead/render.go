@@ -28,6 +28,7 @@ func (a *app) renderCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer driver.Close(d.Driver)
 			if d.Err != nil {
 				return d.Err
 			}
@@ -41,6 +42,7 @@ func (a *app) renderCmd() *cobra.Command {
 	}
 }
 
+// deviceOf opens the device of a point, and no other one. Its driver is to be closed.
 func deviceOf(ctx context.Context, s *reconcile.Site, point string) (*reconcile.Device, error) {
 	if err := knownPoints(s, []string{point}); err != nil {
 		return nil, err
@@ -52,10 +54,12 @@ func deviceOf(ctx context.Context, s *reconcile.Site, point string) (*reconcile.
 	for _, d := range devices {
 		for _, p := range d.Points {
 			if p.Name == point {
+				reconcile.CloseBut(devices, []*reconcile.Device{d})
 				return d, nil
 			}
 		}
 	}
+	reconcile.Close(devices)
 	return nil, fmt.Errorf("no point %q", point)
 }
 
@@ -82,6 +86,7 @@ func (a *app) remove(ctx context.Context, point string, yes bool) error {
 	if err != nil {
 		return err
 	}
+	defer driver.Close(d.Driver)
 	if d.Err != nil {
 		return d.Err
 	}

@@ -77,7 +77,12 @@ func (a *app) rollback(ctx context.Context, args []string, o applyOptions) error
 	}
 	o.rollsTo = to.ID
 	fmt.Fprintf(a.err, "going back to what apply %s of %s enforced\n", to.ID, to.Started.Local().Format("2006-01-02 15:04:05"))
-	r, err := a.planWith(ctx, c, s, o)
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer reconcile.Close(devices)
+	r, err := a.planWith(ctx, c, s, devices, o)
 	if err != nil || r == nil {
 		return err
 	}

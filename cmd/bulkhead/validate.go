@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"bulkhead/pkg/reconcile"
 )
 
 func (a *app) validateCmd() *cobra.Command {
@@ -17,9 +19,11 @@ func (a *app) validateCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := s.Devices(cmd.Context(), true); err != nil {
+			devices, err := s.Devices(cmd.Context(), true)
+			if err != nil {
 				return err
 			}
+			reconcile.Close(devices)
 			said := []string{counted(len(s.Config.Files), "file", "files"), counted(len(s.Inventory.Assets), "asset", "assets"),
 				counted(len(s.Config.Book.Groups), "group", "groups"), counted(len(s.Config.Book.Policies), "policy", "policies"),
 				counted(len(s.Config.Tests), "test", "tests"), counted(len(s.Config.Settings.Points), "point", "points")}

@@ -26,7 +26,10 @@ func New(site string, s Settings) (*Driver, error) {
 	return &Driver{site: site, settings: s}, nil
 }
 
-var _ driver.Driver = (*Driver)(nil)
+var (
+	_ driver.Driver = (*Driver)(nil)
+	_ driver.Closer = (*Driver)(nil)
+)
 
 // Capabilities of security groups: replies pass by state, and nothing else is known of flows.
 func (d *Driver) Capabilities() driver.Capabilities { return driver.Capabilities{Stateful: true} }
@@ -48,7 +51,7 @@ func (d *Driver) client(ctx context.Context) (*ec2api.Client, error) {
 	return c, err
 }
 
-// Close ends the connections to AWS.
+// Close ends the idle connections to AWS; the next call opens others. It is driver.Closer.
 func (d *Driver) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

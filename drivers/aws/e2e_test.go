@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bulkhead/drivers/aws"
-	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
@@ -63,14 +62,6 @@ func TestPass(t *testing.T) {
 	defer st.Close()
 	c := &controller.Controller{Store: st, Now: time.Now, Who: "eva"}
 	kind := aws.Kind()
-	open := kind.Open
-	kind.Open = func(site string, points []config.Point) (driver.Driver, error) {
-		d, err := open(site, points)
-		if err == nil {
-			t.Cleanup(func() { _ = d.(*aws.Driver).Close() })
-		}
-		return d, err
-	}
 	pass := func() *controller.Pass {
 		t.Helper()
 		s, diags, err := reconcile.LoadWith(ctx, dir, time.Now(), []driver.Kind{kind}, reconcile.LoadOptions{})
@@ -81,6 +72,7 @@ func TestPass(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer reconcile.Close(devices)
 		p, err := c.Pass(ctx, s, devices, controller.PassOptions{})
 		if err != nil {
 			t.Fatal(err)

@@ -71,6 +71,7 @@ func bootDevice(ctx context.Context, st *store.Store, k store.Known, set *config
 	if err != nil {
 		return err
 	}
+	defer driver.Close(d)
 	have, err := d.Read(ctx)
 	if err != nil {
 		return err

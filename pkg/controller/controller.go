@@ -150,6 +150,7 @@ func (c *Controller) EndTrial(ctx context.Context, s *reconcile.Site, j store.Jo
 	if err != nil {
 		return j.Apply, err
 	}
+	defer reconcile.Close(devices)
 	on, err := s.OnTrial(devices, j)
 	if err != nil {
 		return j.Apply, err
@@ -238,6 +239,7 @@ func (c *Controller) endOverdue(ctx context.Context, s *reconcile.Site) error {
 	if err != nil {
 		return err
 	}
+	defer reconcile.Close(devices)
 	for _, d := range devices {
 		if !slices.Contains(held, d.Name) {
 			continue
@@ -277,6 +279,7 @@ func (c *Controller) NoTrial(ctx context.Context, s *reconcile.Site) error {
 	if err != nil {
 		return err
 	}
+	defer reconcile.Close(devices)
 	for _, d := range devices {
 		on, err := holdsTrial(ctx, d, j)
 		if err != nil {

@@ -78,6 +78,7 @@ func (c *Controller) Rollback(ctx context.Context, id string, kinds []driver.Kin
 	if err != nil {
 		return nil, err
 	}
+	defer reconcile.Close(devices)
 	o.rollsTo = to.ID
 	p, err := c.Pass(ctx, s, devices, o)
 	if err == nil && (p.Result == Applied || p.Result == InSync) && from != "" && s.Config.Hash != from {

@@ -17,7 +17,7 @@ import (
 
 // siteFor gives the site that a plan is made of. It is the one in force, as it is now;
 // or, if somebody accepts that sources lost something, the one without what they lost,
-// which is in force only once that plan is applied.
+// which is in force only once that plan is applied. closeAfter drops what was opened for it.
 func (d *Daemon) siteFor(ctx context.Context, accept, points []string) (*reconcile.Site, []*reconcile.Device, error) {
 	d.reload(ctx)
 	if bad := d.View().BadSite; bad != "" {
@@ -48,6 +48,9 @@ func (d *Daemon) siteFor(ctx context.Context, accept, points []string) (*reconci
 	}
 	return s, devices, nil
 }
+
+// closeAfter closes what siteFor opened and the site in force does not use.
+func (d *Daemon) closeAfter(devices []*reconcile.Device) { reconcile.CloseBut(devices, d.devices) }
 
 // knownPoints refuses points that there are not: a plan of none of them would seem to
 // be in sync.
@@ -82,6 +85,7 @@ func (a *API) planNow(r *request) (any, error) {
 		if err != nil {
 			return err
 		}
+		defer a.d.closeAfter(devices)
 		p, err = a.d.c.Plan(ctx, s, devices, c.Points)
 		notes = a.show.Beside(s, false)
 		return err
@@ -102,6 +106,7 @@ func (a *API) passNow(r *request, o controller.PassOptions) (any, error) {
 		if err != nil {
 			return err
 		}
+		defer d.closeAfter(devices)
 		began := d.o.Now()
 		p, err = d.c.Pass(ctx, s, devices, o)
 		if errors.Is(err, controller.ErrStale) {

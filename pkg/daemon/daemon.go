@@ -235,6 +235,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := d.use(ctx, site); err != nil {
 		return err
 	}
+	defer func() { reconcile.Close(d.devices) }()
 	files := d.watchFiles(ctx)
 	// What has been begun is brought to its end, so that a stop in the middle of a repair
 	// does not put the damage back. Who cannot wait kills: then time undoes it.
@@ -413,6 +414,7 @@ func (d *Daemon) use(ctx context.Context, s *reconcile.Site) error {
 			delete(d.known, name)
 		}
 	}
+	reconcile.CloseBut(d.devices, devices)
 	d.site, d.devices = s, devices
 	d.publish(func(v *View) { v.Site, v.Devices, v.BadSite, v.BadSince = s, devices, "", time.Time{} })
 	return nil

@@ -21,14 +21,18 @@ import (
 // Where there are too many pairs of address sets to look at each, there is no list,
 // and omitted says so.
 func DiffFlows(m *compile.Matrix, points []compile.Point, now *driver.Decoded) (changes []FlowChange, omitted string) {
-	changes, omitted, _ = DiffFlowsShare(m, points, now, nil)
+	changes, omitted, _ = DiffFlowsShare(m, points, now, nil, nil)
 	return changes, omitted
 }
 
 // DiffFlowsShare is DiffFlows, and gives besides the DeniedShare of what the device
 // does now, for little more. That is known where the list is omitted, too.
-func DiffFlowsShare(m *compile.Matrix, points []compile.Point, now *driver.Decoded, named []netip.Addr) (changes []FlowChange, omitted string, share *Share) {
-	d := &flowDiffer{m: m, rows: map[string]*flowRow{}, left: maxFlowPairs}
+//
+// then is what the device would do, decoded; nil where that is what policy says. It is
+// needed where the device cannot express something: what it lets pass or drops beside
+// policy, before and after, would be in the list of every change, and weigh in every share.
+func DiffFlowsShare(m *compile.Matrix, points []compile.Point, now, then *driver.Decoded, named []netip.Addr) (changes []FlowChange, omitted string, share *Share) {
+	d := &flowDiffer{m: m, then: then, rows: map[string]*flowRow{}, left: maxFlowPairs}
 	if named != nil {
 		d.sharer = newSharer(named)
 	}
@@ -44,9 +48,9 @@ func DiffFlowsShare(m *compile.Matrix, points []compile.Point, now *driver.Decod
 
 // DeniedShare gives the share of the flows that a device permits in a state which it
 // would deny after, counted in the addresses that the site names: see share.go. nil
-// is a state that permits nothing.
-func DeniedShare(m *compile.Matrix, points []compile.Point, base *driver.Decoded, named []netip.Addr) *Share {
-	d := &flowDiffer{m: m, sharer: newSharer(named)} // nothing left: no flow is listed
+// is a state that permits nothing. then is that of DiffFlowsShare.
+func DeniedShare(m *compile.Matrix, points []compile.Point, base, then *driver.Decoded, named []netip.Addr) *Share {
+	d := &flowDiffer{m: m, then: then, sharer: newSharer(named)} // nothing left: no flow is listed
 	d.walk(points, base)
 	return d.sharer.share()
 }
@@ -89,7 +93,8 @@ type flowRow struct {
 
 type flowDiffer struct {
 	m    *compile.Matrix
-	own  packet.Addrs // the device's own addresses, where known
+	then *driver.Decoded // nil: what policy says
+	own  packet.Addrs    // the device's own addresses, where known
 	rows map[string]*flowRow
 	left int // pairs that may still be looked at
 	// sharer counts what is lost; nil where nobody wants to know.
@@ -112,18 +117,18 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 	sort.Strings(names)
 	sampled := d.sharer.large()
 	if sampled {
-		if d.sharer.sampled(d.m, hook, at, d.own, now); d.left <= 0 {
+		if d.sharer.sampled(d.m, hook, at, d.own, now, d.then); d.left <= 0 {
 			return // nobody wants a list, or it is too long already
 		}
 	}
 	for _, in := range names {
-		e := prove.NewExpected(d.m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
+		w := d.wanted(hook, in, at)
 		rel := relationOf(now, hook, in)
 		old := rel.Flat()
-		srcs, dsts := packet.Join(e.Addrs, old.Src), packet.Join(e.Addrs, old.Dst)
+		srcs, dsts := packet.Join(w.src, old.Src), packet.Join(w.dst, old.Dst)
 		if d.sharer != nil && !sampled {
 			d.share(hook, in, at, srcs, dsts, func(a, b packet.Joint) (have, want packet.Services) {
-				return old.Permit(a.B, b.B), e.Permit(a.A, b.A)
+				return old.Permit(a.B, b.B), w.permit(a.A, b.A)
 			})
 		}
 		if d.left -= len(srcs) * len(dsts); d.left < 0 {
@@ -138,11 +143,35 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 			}
 			for _, t := range dsts {
 				if s.Addrs.First().Is4() == t.Addrs.First().Is4() {
-					d.pair(hook, at, s.Addrs, t.Addrs, e.Permit(s.A, t.A), old.Permit(s.B, t.B))
+					d.pair(hook, at, s.Addrs, t.Addrs, w.permit(s.A, t.A), old.Permit(s.B, t.B))
 				}
 			}
 		}
 	}
+}
+
+// wanted is what passes at a hook after the change: every part of src and of dst is in one
+// class, and fares alike.
+type wanted struct {
+	src, dst []packet.Addrs
+	permit   func(src, dst int) packet.Services
+}
+
+func (d *flowDiffer) wanted(hook, in string, at []*compile.Point) wanted {
+	e := prove.NewExpected(d.m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
+	if d.then == nil {
+		return wanted{e.Addrs, e.Addrs, e.Permit}
+	}
+	found := relationOf(d.then, hook, in)
+	rel := found.Flat()
+	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)
+	parts := func(js []packet.Joint) (out []packet.Addrs) {
+		for _, j := range js {
+			out = append(out, j.Addrs)
+		}
+		return out
+	}
+	return wanted{parts(srcs), parts(dsts), func(src, dst int) packet.Services { return rel.Permit(srcs[src].B, dsts[dst].B) }}
 }
 
 // share counts what flows that come in by one interface lose.
@@ -231,6 +260,8 @@ func (d *flowDiffer) add(hook string, at []*compile.Point, permit bool, o *compi
 	switch p := d.m.Decider(o); {
 	case len(at) == 0:
 		c.By = "no point: what judged these flows is taken off the device"
+	case o.Permit != permit && d.then != nil:
+		c.By = "an overlay of the point, or what its device cannot express"
 	case o.Permit != permit:
 		c.By = "an overlay of the point (observe mode, failsafe, or essential traffic)"
 	case p != nil:

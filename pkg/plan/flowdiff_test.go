@@ -107,8 +107,8 @@ func TestFlowDiffIsExact(t *testing.T) {
 		}
 		m := compiled(t, after)
 		named := policytest.Addresses(after)
-		flows, _, share := plan.DiffFlowsShare(m, []compile.Point{newPoint}, now, named)
-		checkShare(t, flows, share, plan.DeniedShare(m, []compile.Point{newPoint}, now, named))
+		flows, _, share := plan.DiffFlowsShare(m, []compile.Point{newPoint}, now, nil, named)
+		checkShare(t, flows, share, plan.DeniedShare(m, []compile.Point{newPoint}, now, nil, named))
 		index := newFlowIndex(t, flows)
 		services := append(policytest.Services(before), policytest.Services(after)...)
 		list := append(policytest.Addresses(before), policytest.Addresses(after)...)

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -97,5 +98,25 @@ func TestFirstEnforcementAndOverlay(t *testing.T) {
 	flows, _ = plan.DiffFlows(compiled(t, w), []compile.Point{observing}, now)
 	if len(flows) != 1 || !flows[0].Permit || !strings.Contains(flows[0].By, "observe") {
 		t.Errorf("to observe mode: %+v", flows)
+	}
+}
+
+// What a device cannot express fares before a change as after it: it is in no list, and
+// weighs in no share. What the change itself drops beside policy is in both.
+func TestWhatCannotBeExpressedDoesNotChange(t *testing.T) {
+	m, p := compiled(t, open()), host(policy.Enforce)
+	state := func(src string) *driver.Decoded {
+		return &driver.Decoded{Relations: []driver.Relation{relation(compile.HookInput, addrs(src), addrs("10.0.0.0/31"))}}
+	}
+	named := []netip.Addr{netip.MustParseAddr("10.0.0.0"), netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2"), netip.MustParseAddr("10.0.0.3")}
+	flows, omitted, share := plan.DiffFlowsShare(m, []compile.Point{p}, state("10.0.0.2/31"), state("10.0.0.2/31"), named)
+	if len(flows) != 0 || omitted != "" || share == nil || share.Percent != 0 {
+		t.Errorf("nothing changes, and the plan says %+v, share %+v", flows, share)
+	}
+	for _, always := range []*driver.Decoded{nil, {}} {
+		flows, _, share = plan.DiffFlowsShare(m, []compile.Point{p}, always, state("10.0.0.2/31"), named)
+		if len(flows) != 1 || flows[0].Permit || !strings.Contains(flows[0].By, "cannot express") || share.Percent == 0 {
+			t.Errorf("the change drops what policy permits, and the plan says %+v, share %+v", flows, share)
+		}
 	}
 }

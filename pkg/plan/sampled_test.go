@@ -71,7 +71,7 @@ func TestJudge(t *testing.T) {
 		}
 		now := held(t, matrixOf(t, before), p, rapid.SampledFrom([]nftables.Options{{}, tabled}).Draw(t, "decoder"))
 		m, at := matrixOf(t, after), []*compile.Point{&p}
-		j := newJudge(m, hook, in, at, now)
+		j := newJudge(m, hook, in, at, now, nil)
 		e := prove.NewExpected(m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
 		rel := relationOf(now, hook, in)
 		old := rel.Flat()
@@ -116,16 +116,16 @@ func TestShareOfManyNames(t *testing.T) {
 		low, top float64
 	}{{hostPoint("10.0.0.7/32"), 100, 100}, {zonedGateway(), 50, 60}} { // 1 - (2/3)² of the pairs
 		now := held(t, matrixOf(t, open), c.p, nftables.Options{})
-		got := DeniedShare(matrixOf(t, shut), []compile.Point{c.p}, now, named)
+		got := DeniedShare(matrixOf(t, shut), []compile.Point{c.p}, now, nil, named)
 		if got == nil || !got.Estimated || got.Percent < c.low || got.Percent > c.top {
 			t.Errorf("point %s: %+v", c.p.Name, got)
 		}
-		_, _, with := DiffFlowsShare(matrixOf(t, shut), []compile.Point{c.p}, now, named)
+		_, _, with := DiffFlowsShare(matrixOf(t, shut), []compile.Point{c.p}, now, nil, named)
 		if with == nil || got == nil || *with != *got {
 			t.Errorf("point %s: %+v alone, %+v with the list", c.p.Name, got, with)
 		}
 		// A few names less, and all of it is looked at.
-		if few := DeniedShare(matrixOf(t, shut), []compile.Point{c.p}, now, named[:shareNames]); few == nil || few.Estimated {
+		if few := DeniedShare(matrixOf(t, shut), []compile.Point{c.p}, now, nil, named[:shareNames]); few == nil || few.Estimated {
 			t.Errorf("point %s, fewer names: %+v", c.p.Name, few)
 		}
 	}

@@ -139,7 +139,7 @@ func (s *sharer) large() bool { return s != nil && len(s.named) > s.names }
 
 // sampled counts a sample of the addresses that the site names at one hook. An
 // endpoint judges few of all pairs, so that its own addresses are drawn apart.
-func (s *sharer) sampled(m *compile.Matrix, hook string, at []*compile.Point, own packet.Addrs, now *driver.Decoded) {
+func (s *sharer) sampled(m *compile.Matrix, hook string, at []*compile.Point, own packet.Addrs, now, then *driver.Decoded) {
 	s.estimated = true
 	var inner, outer []netip.Addr
 	for _, a := range s.named {
@@ -160,7 +160,7 @@ func (s *sharer) sampled(m *compile.Matrix, hook string, at []*compile.Point, ow
 			in := home(at, x)
 			j, ok := judges[in]
 			if !ok {
-				j = newJudge(m, hook, in, at, now)
+				j = newJudge(m, hook, in, at, now, then)
 				judges[in] = j
 			}
 			for _, y := range dsts {
@@ -196,19 +196,26 @@ type judge struct {
 	have, want func(src, dst netip.Addr) packet.Services
 }
 
-func newJudge(m *compile.Matrix, hook, in string, at []*compile.Point, now *driver.Decoded) judge {
-	rel := relationOf(now, hook, in)
+func newJudge(m *compile.Matrix, hook, in string, at []*compile.Point, now, then *driver.Decoded) judge {
+	j := judge{have: judgeBy(now, hook, in)}
+	if then != nil {
+		j.want = judgeBy(then, hook, in)
+	} else {
+		j.want = prove.At(m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
+	}
+	return j
+}
+
+func judgeBy(state *driver.Decoded, hook, in string) func(src, dst netip.Addr) packet.Services {
+	rel := relationOf(state, hook, in)
 	src, dst := &driver.Parts{Addrs: rel.Src}, &driver.Parts{Addrs: rel.Dst}
-	return judge{
-		have: func(x, y netip.Addr) packet.Services {
-			i, j := src.Find(x), dst.Find(y)
-			out := rel.Permit(i, j)
-			if rel.Rest != nil {
-				out = out.Union(driver.Permits(rel.Rest(i, j), x, y))
-			}
-			return out
-		},
-		want: prove.At(m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000}),
+	return func(x, y netip.Addr) packet.Services {
+		i, j := src.Find(x), dst.Find(y)
+		out := rel.Permit(i, j)
+		if rel.Rest != nil {
+			out = out.Union(driver.Permits(rel.Rest(i, j), x, y))
+		}
+		return out
 	}
 }
 

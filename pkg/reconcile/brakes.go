@@ -8,6 +8,7 @@ import (
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/apply"
+	"bulkhead/pkg/compile"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -81,7 +82,7 @@ const maxNamed = 5
 
 // brakes looks at the effect of the plan. A plan that changes nothing is held by
 // none.
-func (s *Site) brakes(p *plan.Plan, opt Options) error {
+func (s *Site) brakes(p *plan.Plan, devices []*Device, opt Options) error {
 	if !p.HasChanges() {
 		return nil
 	}
@@ -100,7 +101,7 @@ func (s *Site) brakes(p *plan.Plan, opt Options) error {
 	if limits.FirstEnforcement != config.FirstAccept {
 		for _, pt := range p.Points {
 			if pt.First && pt.Status == plan.Changes {
-				brake(BrakeFirst, "%s", firstSentence(pt.Name, s.Config.Settings.ObserveLearn))
+				brake(BrakeFirst, "%s", firstSentence(pt.Name, s.learns(devices, pt.Name)))
 			}
 		}
 	}
@@ -123,6 +124,17 @@ func (s *Site) brakes(p *plan.Plan, opt Options) error {
 }
 
 type braker func(name, format string, args ...any)
+
+// learns is how long a point watches before it drops for the first time; 0 where its device
+// cannot watch without dropping: who reads otherwise waits for a minute that never comes.
+func (s *Site) learns(devices []*Device, point string) time.Duration {
+	for _, d := range devices {
+		if slices.ContainsFunc(d.Points, func(p compile.Point) bool { return p.Name == point }) && !d.Driver.Capabilities().ObservePoint {
+			return 0
+		}
+	}
+	return s.Config.Settings.ObserveLearn
+}
 
 func firstSentence(point string, learn time.Duration) string {
 	if learn == 0 {

@@ -269,13 +269,16 @@ type Device struct {
 // proving again what has not changed costs more than all else.
 func (d *Device) Keep(old *Device) {
 	if old != nil && old.Name == d.Name && old.Kind == d.Kind && reflect.DeepEqual(old.Config, d.Config) {
+		if d.Driver != nil && d.Driver != old.Driver {
+			driver.Close(d.Driver) // nobody else knows it
+		}
 		d.Driver, d.proofs = old.Driver, old.proofs
 	}
 }
 
 // Devices resolves every point of the site against the network: prefixes behind
 // zones from the routing table where the site leaves them to it, the point's own
-// addresses. offline leaves the network alone.
+// addresses. offline leaves the network alone. Close ends what is opened.
 func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 	byName := map[string]*Device{}
 	var out []*Device
@@ -306,6 +309,7 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 		i := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == d.Kind })
 		drv, err := s.kinds[i].Open(s.Config.Settings.Name, d.Config)
 		if err != nil {
+			Close(out)
 			return nil, err
 		}
 		d.Driver = drv
@@ -321,6 +325,7 @@ func (s *Site) SameSurroundings(ctx context.Context, devices []*Device) bool {
 		return true
 	}
 	fresh, err := s.Devices(ctx, false)
+	defer Close(fresh)
 	return err == nil && slices.EqualFunc(fresh, devices, func(a, b *Device) bool {
 		return (a.Err == nil) == (b.Err == nil) && reflect.DeepEqual(a.Points, b.Points)
 	})

@@ -76,7 +76,7 @@ func (s *Site) RunOnce(ctx context.Context, devices []*Device, opt Options) (*Re
 		return 1
 	})
 	s.Matrix.Exclusive(func() { p.Uncovered = compile.Coverage(s.Matrix, s.effective(all, p)) })
-	if err := s.brakes(p, opt); err != nil {
+	if err := s.brakes(p, devices, opt); err != nil {
 		return nil, err
 	}
 	if err := p.Seal(); err != nil {

@@ -174,12 +174,16 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 	d.residue = residue
 	before := d.proofs.Device(s.Matrix, d.Points, now, residue...)
 	after := before
+	var beside *driver.Decoded // what will be in force, where that is not what policy says
 	if !change.Empty() {
 		then, err := d.Driver.Decode(rendered.State)
 		if err != nil {
 			return nil, "", err
 		}
 		after = d.proofs.Device(s.Matrix, d.Points, then, residue...)
+		if len(residue) > 0 {
+			beside = then
+		}
 	}
 	for i := range rows {
 		rows[i].State = have.Fingerprint()
@@ -215,9 +219,9 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 		named = s.namedAddrs()
 	}
 	if base != now && named != nil {
-		rows[0].NewlyDenied, named = plan.DeniedShare(s.Matrix, d.Points, base, named), nil
+		rows[0].NewlyDenied, named = plan.DeniedShare(s.Matrix, d.Points, base, beside, named), nil
 	}
-	flows, omitted, share := plan.DiffFlowsShare(s.Matrix, d.Points, now, named)
+	flows, omitted, share := plan.DiffFlowsShare(s.Matrix, d.Points, now, beside, named)
 	if share != nil {
 		rows[0].NewlyDenied = share
 	}

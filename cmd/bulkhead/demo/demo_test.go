@@ -20,6 +20,7 @@ const (
 	exeVar   = "BULKHEAD_DEMO_TEST_EXE"
 	breakVar = "BULKHEAD_DEMO_TEST_BREAK"
 	moreVar  = "BULKHEAD_DEMO_TEST_VERBOSE"
+	awsVar   = "BULKHEAD_DEMO_TEST_AWS"
 )
 
 // exitDisagree tells the test that the comparison found something.
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	err := Run(context.Background(), Options{Exe: exe, Out: os.Stdout, Err: os.Stderr,
-		Break: os.Getenv(breakVar), Verbose: os.Getenv(moreVar) != "", Again: []string{"/proc/self/exe"}})
+		Break: os.Getenv(breakVar), Verbose: os.Getenv(moreVar) != "", AWS: os.Getenv(awsVar) != "", Again: []string{"/proc/self/exe"}})
 	if err == nil {
 		os.Exit(0)
 	}
@@ -92,13 +93,13 @@ func copySelf(t *testing.T, to string) {
 // nobody is a user without any privilege.
 const nobody = 65534
 
-func runDemo(t *testing.T, exe, how string, uid int) (out string, code int) {
+func runDemo(t *testing.T, exe, how string, uid int, env ...string) (out string, code int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, self(exe))
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), exeVar+"="+exe, breakVar+"="+how, "HOME=/nonexistent")
+	cmd.Env = append(append(os.Environ(), exeVar+"="+exe, breakVar+"="+how, "HOME=/nonexistent"), env...)
 	if uid != os.Geteuid() {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(uid)}}
 	}

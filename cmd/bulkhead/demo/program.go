@@ -44,7 +44,7 @@ func (d *demo) bulkhead(ctx context.Context, want int, args ...string) (stdout, 
 func (d *demo) command(ctx context.Context, args []string) *exec.Cmd {
 	line := append([]string{"--site", d.siteDir(), "--state", filepath.Join(d.dir, "state")}, args...)
 	cmd := exec.CommandContext(ctx, d.opt.Exe, line...)
-	cmd.Env = append(os.Environ(), "NO_COLOR=1")
+	cmd.Env = append(append(os.Environ(), "NO_COLOR=1"), d.env...)
 	cmd.WaitDelay = 5 * time.Second
 	return cmd
 }

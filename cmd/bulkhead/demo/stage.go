@@ -31,6 +31,8 @@ type demo struct {
 	rounds []*round
 	flows  []flowCheck
 	step   int
+	env    []string // of the program, besides this process's own
+	stop   func()   // ends what serves the program; nil if nothing does
 }
 
 func (d *demo) siteDir() string { return filepath.Join(d.dir, "site") }
@@ -42,7 +44,11 @@ func begin(opt Options) (*demo, error) {
 		return nil, fmt.Errorf("make a place for the demo's files: %w", err)
 	}
 	d := &demo{opt: opt, start: time.Now(), dir: dir}
-	if err := examples.Write("plant", d.siteDir()); err != nil {
+	name := "plant"
+	if opt.AWS {
+		name = "hybrid"
+	}
+	if err := examples.Write(name, d.siteDir()); err != nil {
 		return nil, errors.Join(err, d.end())
 	}
 	if err := d.edit("bulkhead.yaml", "observe_learn: 60s", fmt.Sprintf("observe_learn: %s", learn)); err != nil {
@@ -55,6 +61,9 @@ func (d *demo) end() error {
 	var errs []error
 	if d.prober != nil {
 		errs = append(errs, d.prober.Close())
+	}
+	if d.stop != nil {
+		d.stop()
 	}
 	if d.net != nil {
 		errs = append(errs, d.net.Close())

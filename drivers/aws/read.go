@@ -160,7 +160,8 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 }
 
 func (r *reader) iface(x *ec2api.Interface) Interface {
-	n := Interface{ID: x.ID, VPC: x.VPC, Before: beforeOf(r.d.site, x.Tags[tagBefore])}
+	n := Interface{ID: x.ID, VPC: x.VPC, Before: beforeOf(r.d.site, x.Tags[tagBefore]),
+		Tracking: Timeouts{x.Tracking.TCPEstablished, x.Tracking.UDP, x.Tracking.UDPStream}}
 	for _, a := range x.Addresses {
 		n.Addrs = append(n.Addrs, netip.PrefixFrom(a, a.BitLen()))
 	}

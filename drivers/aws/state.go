@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -62,7 +63,12 @@ type Interface struct {
 	Out string
 	// Service is the service of AWS that the interface belongs to, if one.
 	Service string
+	// Tracking are timeouts of its own. They are no part of what the state enforces.
+	Tracking Timeouts
 }
+
+// Timeouts are how long flows that are silent stay tracked; 0 is AWS's default.
+type Timeouts struct{ TCP, UDP, Stream time.Duration }
 
 // Group is a security group.
 type Group struct {

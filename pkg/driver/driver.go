@@ -75,6 +75,9 @@ type Rendered struct {
 	Usage   []Usage
 	// Essential lists the traffic that passes whatever policy says.
 	Essential []string
+	// Notes are what an operator should know besides, in sentences: what the change cannot
+	// end, what is about to come. They say nothing of what the state enforces.
+	Notes []string
 }
 
 // Action is what an operation does to a native object.

@@ -139,6 +139,9 @@ func (t *texter) point(pt *Point) {
 	for _, e := range pt.Essential {
 		t.line("", "  essential: %s", e)
 	}
+	for _, n := range pt.Notes {
+		t.line("", "  note: %s", n)
+	}
 	usage := ""
 	for _, u := range pt.Usage {
 		usage += fmt.Sprintf(" %d %s,", u.Used, u.Resource)

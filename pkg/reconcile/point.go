@@ -186,7 +186,7 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 			rows[i].Status = plan.Changes
 		}
 	}
-	rows[0].Ops = append(rows[0].Ops, change.Ops...)
+	rows[0].Ops, rows[0].Notes = append(rows[0].Ops, change.Ops...), rendered.Notes
 	if refused || change.Empty() {
 		return nil, "", nil
 	}

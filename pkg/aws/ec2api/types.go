@@ -27,9 +27,17 @@ type Interface struct {
 	Requester             string // who made it on the account's behalf
 	RequesterManaged      bool   // a service made it: its groups are the service's to change
 	Operator              string // the service that manages it, where AWS says so
-	// TCPEstablished is how long an idle connection stays tracked; 0 is the default, five days.
-	TCPEstablished time.Duration
-	Tags           map[string]string
+	Tracking              Tracking
+	Tags                  map[string]string
+}
+
+// Tracking is how long a silent flow stays tracked, and so passes whatever becomes of the
+// rule that let it in; 0 is AWS's default (EC2 API reference,
+// ConnectionTrackingSpecificationRequest).
+type Tracking struct {
+	TCPEstablished time.Duration // default 432,000 s
+	UDPStream      time.Duration // of flows with more than one request; default 180 s
+	UDP            time.Duration // default 30 s
 }
 
 // Instance is an EC2 instance, its interfaces as it names them itself: without Zone,

@@ -62,8 +62,11 @@ func (w *World) attempt(c *call, a action, scripted string) (answer, error) {
 		return answer{}, err
 	}
 	if !w.buckets.take(c.account+" "+c.region+" "+c.bucket(), c.seen.Action, limitOf(c.seen.Service, c.seen.Action, c.wide()), w.now()) {
-		if c.seen.Service == "lambda" {
+		switch c.seen.Service {
+		case "lambda":
 			return answer{}, refuse("TooManyRequestsException", "Rate exceeded")
+		case "autoscaling":
+			return answer{}, refuse("Throttling", "Rate exceeded")
 		}
 		return answer{}, refuse("RequestLimitExceeded", "Request limit exceeded.")
 	}

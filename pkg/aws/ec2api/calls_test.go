@@ -35,7 +35,7 @@ func newWorld(t *testing.T, allow ...string) *world {
 	w.vpc = w.r.AddVPC("main", "10.0.0.0/16", "10.1.0.0/16", "2001:db8::/56")
 	w.sub = w.r.AddSubnet(w.vpc, region+"a", "10.0.1.0/24", "2001:db8::/64")
 	if allow == nil {
-		allow = []string{"ec2:*", "lambda:*", "sts:*"}
+		allow = []string{"ec2:*", "lambda:*", "sts:*", "autoscaling:*"}
 	}
 	k := a.AddKey("bulkhead", allow...)
 	none := filepath.Join(t.TempDir(), "none")
@@ -182,6 +182,8 @@ func TestActionsSuffice(t *testing.T) {
 		"rules":      func() error { _, err := w.c.Rules(ctx); return err },
 		"lists":      func() error { _, err := w.c.PrefixLists(ctx); return err },
 		"templates":  func() error { _, err := w.c.LaunchTemplates(ctx); return err },
+		"versions":   func() error { _, err := w.c.CurrentTemplateVersions(ctx); return err },
+		"scaling":    func() error { _, err := w.c.ScalingGroups(ctx); return err },
 		"functions": func() error {
 			list, err := w.c.Functions(ctx)
 			if err == nil {

@@ -14,6 +14,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -51,6 +52,7 @@ type Client struct {
 	transport *http.Transport // nil if it is not ours to close
 	ec2       *ec2.Client
 	lambda    *lambda.Client
+	scaling   *autoscaling.Client
 	sts       *sts.Client
 }
 
@@ -106,7 +108,7 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 		cfg.Credentials = aws.NewCredentialsCache(provider)
 	}
 	c.cfg = cfg
-	c.ec2, c.lambda, c.sts = ec2.NewFromConfig(cfg), lambda.NewFromConfig(cfg), sts.NewFromConfig(cfg)
+	c.ec2, c.lambda, c.sts, c.scaling = ec2.NewFromConfig(cfg), lambda.NewFromConfig(cfg), sts.NewFromConfig(cfg), autoscaling.NewFromConfig(cfg)
 	return c, nil
 }
 

@@ -137,7 +137,7 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 	// reached EC2.
 	var op *smithy.OperationError
 	for at := err; errors.As(at, &op); at = op.Err {
-		e.Action = strings.ToLower(op.ServiceID) + ":" + strings.TrimSuffix(op.OperationName, "20150331")
+		e.Action = strings.ReplaceAll(strings.ToLower(op.ServiceID), " ", "") + ":" + strings.TrimSuffix(op.OperationName, "20150331")
 	}
 	var api smithy.APIError
 	var dns *net.DNSError

@@ -144,10 +144,25 @@ type LaunchTemplate struct {
 	Tags                          map[string]string
 }
 
-// TemplateVersion is one version of a launch template. Groups are those of all the
-// interfaces that it describes, sorted.
+// TemplateVersion is one version of a launch template.
 type TemplateVersion struct {
-	Template string
-	Version  int64
-	Groups   []string
+	Template, Name string
+	Version        int64
+	// Interfaces are the groups of each interface that an instance starts with, sorted;
+	// none is those of the VPC's default group, or of what whoever launches says.
+	Interfaces [][]string
+	Groups     []string // of all of them, sorted
 }
+
+// ScalingGroup is an Auto Scaling group.
+type ScalingGroup struct {
+	Name string
+	// Templates are all that it may launch from; Configuration is a launch configuration,
+	// where it has one in their place.
+	Templates     []TemplateUse
+	Configuration string
+}
+
+// TemplateUse names a version of a launch template: "$Default", "$Latest", or a number.
+// AWS tells the ID, the name or both.
+type TemplateUse struct{ Template, Name, Version string }

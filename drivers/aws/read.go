@@ -12,12 +12,16 @@ import (
 	"bulkhead/pkg/driver"
 )
 
-// Read reads everything that can matter: ten calls, and one for each page and each prefix
-// list that a rule names.
+// Read reads everything that can matter: some ten calls, and one for each page and each prefix
+// list that a rule names. Only what new instances are started from may be missing.
 func (d *Driver) Read(ctx context.Context) (driver.State, error) {
 	s, err := d.read(ctx)
 	if err != nil {
 		return nil, unreachable(err)
+	}
+	s.Launches = d.launches(ctx)
+	if ctx.Err() != nil {
+		return nil, unreachable(ctx.Err())
 	}
 	return s, nil
 }
@@ -105,7 +109,7 @@ func (r *reader) peerings(list []ec2api.Peering) {
 }
 
 func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error {
-	r.own = map[string]string{}
+	r.own, r.s.vpcOf = map[string]string{}, map[string]string{}
 	byID := map[string]*Group{}
 	for _, g := range groups {
 		n := Group{Key: g.ID, ID: g.ID, Name: g.Name, VPC: g.VPC, Kept: keptGroup(g.Tags)}
@@ -115,7 +119,7 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 				n.Of = key(g.VPC, of)
 			}
 		}
-		r.own[g.ID], byID[g.ID] = n.Key, &n
+		r.own[g.ID], byID[g.ID], r.s.vpcOf[g.ID] = n.Key, &n, g.VPC
 		r.s.Names[g.VPC] = append(r.s.Names[g.VPC], strings.ToLower(g.Name))
 		r.s.There = append(r.s.There, g.ID)
 		if i := slices.IndexFunc(r.s.VPCs, func(v VPC) bool { return v.ID == g.VPC }); i >= 0 && g.Name == "default" {

@@ -51,7 +51,7 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	r.release(list)
 	r.next.Groups = r.groups()
 	out.Usage = usage(r.next, h, r.limit, r.most)
-	out.Notes = tracked(h, r.next)
+	out.Notes = append(tracked(h, r.next), h.exposed(want.Asked, d.settings.VPCs)...)
 	return out, nil
 }
 

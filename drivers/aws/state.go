@@ -32,6 +32,10 @@ type State struct {
 	// group must not be called.
 	Names map[string][]string
 	There []string // IDs of all groups, sorted
+	// Launches are what new instances are started from; nil where nobody asked. They mean
+	// nothing for what is enforced, and are not written down.
+	Launches *Launches         `json:"-"`
+	vpcOf    map[string]string // of all groups, by ID
 }
 
 // Limits are the account's quotas, which no call of EC2 tells, and what the settings say

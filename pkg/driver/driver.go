@@ -49,6 +49,9 @@ type Desired struct {
 	// Inexact says, by point, which way a verdict goes that the device cannot express.
 	// It is Refuse where nothing is said.
 	Inexact map[string]Inexact
+	// Asked is how often a daemon asks, at most, the sources that tell of new machines in a
+	// cloud; 0 if there are none.
+	Asked time.Duration
 	// Budget bounds the resources that a device may use, by name; 0 or absent is the
 	// driver's own bound.
 	Budget map[string]int

@@ -64,7 +64,6 @@ var (
 	describeRules           = reads("ec2:DescribeSecurityGroupRules", Observe)
 	describePrefixLists     = reads("ec2:DescribeManagedPrefixLists", Observe)
 	getPrefixListEntries    = reads("ec2:GetManagedPrefixListEntries", Observe)
-	describeTemplates       = reads("ec2:DescribeLaunchTemplates", Observe)
 	describeTemplateVersion = reads("ec2:DescribeLaunchTemplateVersions", Observe)
 	// What Auto Scaling allows, AWS does not say; the SDK tries again what it refuses.
 	describeScalingGroups = Action{Name: "autoscaling:DescribeAutoScalingGroups", Uses: []Use{Observe}, Rate: 3, Burst: 10}
@@ -93,7 +92,7 @@ var (
 func Actions() []Action {
 	list := []Action{
 		describeInstances, describeInterfaces, describeVPCs, describeSubnets, describePeerings, describeImages,
-		describeGroups, describeRules, describePrefixLists, getPrefixListEntries, describeTemplates, describeTemplateVersion, describeScalingGroups,
+		describeGroups, describeRules, describePrefixLists, getPrefixListEntries, describeTemplateVersion, describeScalingGroups,
 		createGroup, deleteGroup, authorizeIngress, authorizeEgress, revokeIngress, revokeEgress, modifyInterface, createTags, deleteTags,
 		listFunctions, listTags, updateFunction, assumeRole, getCallerIdentity,
 	}

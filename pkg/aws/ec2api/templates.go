@@ -14,30 +14,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// LaunchTemplates reads the launch templates, in order of ID.
-func (c *Client) LaunchTemplates(ctx context.Context) ([]LaunchTemplate, error) {
-	all, err := list(ctx, c, describeTemplates, func(token *string) ([]types.LaunchTemplate, *string, error) {
-		out, err := c.ec2.DescribeLaunchTemplates(ctx, &ec2.DescribeLaunchTemplatesInput{IncludeManagedResources: aws.Bool(hidden), MaxResults: aws.Int32(pageSizeSmall), NextToken: token})
-		if err != nil {
-			return nil, nil, err
-		}
-		return out.LaunchTemplates, out.NextToken, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	var list []LaunchTemplate
-	for _, x := range all {
-		list = append(list, LaunchTemplate{
-			ID: aws.ToString(x.LaunchTemplateId), Name: aws.ToString(x.LaunchTemplateName),
-			DefaultVersion: aws.ToInt64(x.DefaultVersionNumber), LatestVersion: aws.ToInt64(x.LatestVersionNumber), Tags: tagsOf(x.Tags),
-		})
-	}
-	return inOrder(c, describeTemplates, &parser{}, list, func(x LaunchTemplate) string { return x.ID })
-}
-
 // CurrentTemplateVersions reads the default and the latest version of every launch
-// template, in order of template and version.
+// template, in order of template and version (EC2 API reference,
+// DescribeLaunchTemplateVersions: without a template it is those of all).
 func (c *Client) CurrentTemplateVersions(ctx context.Context) ([]TemplateVersion, error) {
 	return c.templateVersions(ctx, nil, "$Default", "$Latest")
 }
@@ -89,7 +68,7 @@ func (c *Client) templateVersions(ctx context.Context, template *string, version
 // templateVersion reads a version. A template that describes interfaces has no groups of
 // its own, and one without either leaves both to whoever launches.
 func templateVersion(x *types.LaunchTemplateVersion) TemplateVersion {
-	v := TemplateVersion{Template: aws.ToString(x.LaunchTemplateId), Name: aws.ToString(x.LaunchTemplateName), Version: aws.ToInt64(x.VersionNumber)}
+	v := TemplateVersion{Template: aws.ToString(x.LaunchTemplateId), Name: aws.ToString(x.LaunchTemplateName), Version: aws.ToInt64(x.VersionNumber), Default: aws.ToBool(x.DefaultVersion)}
 	sorted := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 	if d := x.LaunchTemplateData; d != nil {
 		for _, n := range d.NetworkInterfaces {

@@ -137,17 +137,11 @@ type Function struct {
 	Tags                  map[string]string // filled by FunctionTags
 }
 
-// LaunchTemplate is what an auto scaling group launches instances from.
-type LaunchTemplate struct {
-	ID, Name                      string
-	DefaultVersion, LatestVersion int64
-	Tags                          map[string]string
-}
-
-// TemplateVersion is one version of a launch template.
+// TemplateVersion is one version of a launch template, which instances are started from.
 type TemplateVersion struct {
 	Template, Name string
 	Version        int64
+	Default        bool // what a launch takes that names no version
 	// Interfaces are the groups of each interface that an instance starts with, sorted;
 	// none is those of the VPC's default group, or of what whoever launches says.
 	Interfaces [][]string

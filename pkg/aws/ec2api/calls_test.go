@@ -26,7 +26,7 @@ type world struct {
 	c        *ec2api.Client
 }
 
-func newWorld(t *testing.T, allow ...string) *world {
+func newWorld(t testing.TB, allow ...string) *world {
 	t.Helper()
 	w := &world{World: awstest.New(awstest.Seed(3))}
 	w.Unthrottled()
@@ -49,7 +49,7 @@ func newWorld(t *testing.T, allow ...string) *world {
 	return w
 }
 
-func (w *world) client(t *testing.T, h *http.Client) *ec2api.Client {
+func (w *world) client(t testing.TB, h *http.Client) *ec2api.Client {
 	t.Helper()
 	c, err := ec2api.Open(t.Context(), ec2api.Options{Region: region, Endpoint: "http://aws.invalid", HTTP: h, MaxBackoff: time.Millisecond})
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/time/rate"
 )
 
@@ -71,6 +72,7 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 			})
 		}),
 		config.WithAppID("bulkhead"),
+		config.WithAPIOptions([]func(*middleware.Stack) error{addComplete}),
 		config.WithLogger(logging.Nop{}), // what matters is an error; the rest would be told to an operator who did not ask
 	}
 	if opt.Profile != "" {

@@ -144,6 +144,7 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 	}
 	var api smithy.APIError
 	var dns *net.DNSError
+	var bad *badAnswer
 	switch {
 	case errors.As(err, &api):
 		e.Code, e.Message, e.Kind = api.ErrorCode(), plainMessage(api.ErrorMessage()), kindOfCode(api.ErrorCode())
@@ -159,6 +160,8 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 		}
 	case ctx.Err() != nil:
 		e.Message = "no complete answer in time"
+	case errors.As(err, &bad):
+		e.Kind, e.Message = Malformed, bad.Error()
 	case errors.As(err, &dns) && dns.IsNotFound:
 		e.Message = fmt.Sprintf("there is no host %q; is there a region %q?", dns.Name, c.opt.Region)
 	default:

@@ -50,6 +50,9 @@ func (c *Client) Instances(ctx context.Context, vpcs ...string) ([]Instance, err
 	var p parser
 	var list []Instance
 	for i := range all {
+		if len(all[i].Instances) == 0 {
+			return nil, c.malformed(describeInstances, "has no instances in reservation %q", aws.ToString(all[i].ReservationId))
+		}
 		for j := range all[i].Instances {
 			list = append(list, p.instance(&all[i].Instances[j], aws.ToString(all[i].OwnerId)))
 		}

@@ -41,4 +41,7 @@
 //   - every other class gets a group of its own that is complete before an interface
 //     carries it, by one call with the final set;
 //   - interfaces that are judged from now on come first, those that no longer are last.
+//
+// Functions move by Lambda's own call, and to an address that nobody knows before: see
+// functions.go.
 package aws

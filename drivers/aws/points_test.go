@@ -11,6 +11,7 @@ import (
 
 	"bulkhead/drivers/aws"
 	"bulkhead/drivers/aws/awstest"
+	"bulkhead/inventory"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/driver"
@@ -95,50 +96,13 @@ func wrongPoint(t *testing.T, settings string, broken, mended func(*testing.T, *
 	if broken != nil {
 		broken(t, e)
 	}
-	url, stop, err := e.w.Start()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stop()
-	dir, ctx := t.TempDir(), context.Background()
-	write := func(name, text string) {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("policy.yaml", fmt.Sprintf(policyText, 80))
-	write("far.yaml", farAsset)
-	st, err := store.Open(t.TempDir(), "cloudy", time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer st.Close()
-	c := &controller.Controller{Store: st, Now: time.Now, Who: "eva"}
-	kind := aws.Kind()
-	open := kind.Open
-	kind.Open = func(site string, points []config.Point) (driver.Driver, error) {
-		d, err := open(site, points)
-		if err == nil {
-			t.Cleanup(func() { _ = d.(*aws.Driver).Close() })
-		}
-		return d, err
-	}
+	dir := newDirectory(t, e)
+	dir.write("policy.yaml", fmt.Sprintf(policyText, 80))
+	dir.write("far.yaml", farAsset)
 	pass := func(settings string) *controller.Pass {
 		t.Helper()
-		write("bulkhead.yaml", fmt.Sprintf(twoPoints, url, url, settings))
-		s, diags, err := reconcile.LoadWith(ctx, dir, time.Now(), []driver.Kind{kind}, reconcile.LoadOptions{})
-		if err != nil || s == nil || diags.HasErrors() {
-			t.Fatal(err, diags.All())
-		}
-		devices, err := s.Devices(ctx, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p, err := c.Pass(ctx, s, devices, controller.PassOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
+		dir.write("bulkhead.yaml", fmt.Sprintf(twoPoints, dir.url, dir.url, settings))
+		return dir.pass()
 	}
 	p := pass(settings)
 	for _, row := range p.Plan.Points {
@@ -175,4 +139,63 @@ func wrongPoint(t *testing.T, settings string, broken, mended func(*testing.T, *
 	if p := pass(settings); p.Result != controller.InSync {
 		t.Errorf("mended, again: %s: %s", p.Result, p.Why)
 	}
+}
+
+// directory is a site directory, and a controller that makes passes with it.
+type directory struct {
+	t    *testing.T
+	path string
+	url  string // of the simulation
+	c    *controller.Controller
+	kind driver.Kind
+}
+
+func newDirectory(t *testing.T, e *estate) *directory {
+	t.Helper()
+	url, stop, err := e.w.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	st, err := store.Open(t.TempDir(), "cloudy", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	d := &directory{t: t, path: t.TempDir(), url: url, c: &controller.Controller{Store: st, Now: time.Now, Who: "eva"}, kind: aws.Kind()}
+	open := d.kind.Open
+	d.kind.Open = func(site string, points []config.Point) (driver.Driver, error) {
+		x, err := open(site, points)
+		if err == nil {
+			t.Cleanup(func() { _ = x.(*aws.Driver).Close() })
+		}
+		return x, err
+	}
+	return d
+}
+
+func (d *directory) write(name, text string) {
+	d.t.Helper()
+	if err := os.WriteFile(filepath.Join(d.path, name), []byte(text), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *directory) pass() *controller.Pass {
+	d.t.Helper()
+	ctx := context.Background()
+	s, diags, err := reconcile.LoadWith(ctx, d.path, time.Now(), []driver.Kind{d.kind}, reconcile.LoadOptions{Collect: true,
+		Known: func(string) (map[string]inventory.Known, error) { return reconcile.KnownSources(d.c.Store) }})
+	if err != nil || s == nil || diags.HasErrors() {
+		d.t.Fatal(err, diags.All())
+	}
+	devices, err := s.Devices(ctx, false)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	p, err := d.c.Pass(ctx, s, devices, controller.PassOptions{})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return p
 }

@@ -60,6 +60,9 @@ func (d *Driver) read(ctx context.Context) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.functions(ctx, c, groups); err != nil {
+		return nil, err
+	}
 	if err := r.groups(groups, ifaces); err != nil {
 		return nil, err
 	}
@@ -118,6 +121,9 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 			if of, ok := g.Tags[tagOf]; ok {
 				n.Of = key(g.VPC, of)
 			}
+			if n.Function = g.Tags[tagFunction]; n.Function != "" {
+				n.Before = beforeOf(r.d.site, g.Tags[tagBefore])
+			}
 		}
 		r.own[g.ID], byID[g.ID], r.s.vpcOf[g.ID] = n.Key, &n, g.VPC
 		r.s.Names[g.VPC] = append(r.s.Names[g.VPC], strings.ToLower(g.Name))
@@ -127,8 +133,14 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 		}
 	}
 	want := map[string]bool{}
+	r.adopted(want)
 	for i := range ifaces {
 		n := r.iface(&ifaces[i])
+		for _, id := range ifaces[i].Groups {
+			if g := byID[id]; g != nil && g.Function != "" {
+				r.adopts(&n, g.Function, g.Key)
+			}
+		}
 		for _, id := range ifaces[i].Groups {
 			if byID[id] == nil && n.Out == "" {
 				// The two were read one after the other, or a read lags. A group without its rules
@@ -164,7 +176,7 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 }
 
 func (r *reader) iface(x *ec2api.Interface) Interface {
-	n := Interface{ID: x.ID, VPC: x.VPC, Before: beforeOf(r.d.site, x.Tags[tagBefore]),
+	n := Interface{ID: x.ID, VPC: x.VPC, Subnet: x.Subnet, Before: beforeOf(r.d.site, x.Tags[tagBefore]),
 		Tracking: Timeouts{x.Tracking.TCPEstablished, x.Tracking.UDP, x.Tracking.UDPStream}}
 	for _, a := range x.Addresses {
 		n.Addrs = append(n.Addrs, netip.PrefixFrom(a, a.BitLen()))

@@ -146,6 +146,9 @@ func AWSNeedsOf(cfg *config.Site) AWSNeeds {
 		uses := []ec2api.Use{ec2api.Observe}
 		if p.Mode != policy.Observe {
 			uses = append(uses, ec2api.Enforce)
+			if p.Settings["functions"].Text == "manage" {
+				uses = append(uses, ec2api.ManageFunctions)
+			}
 		}
 		if role := p.Settings["role"].Text; role != "" {
 			n.Own, n.Assumed, n.Roles = append(n.Own, ec2api.AssumeRole), append(n.Assumed, uses...), append(n.Roles, role)

@@ -81,7 +81,8 @@ var (
 	// Lambda allows 15 control plane calls a second, of all kinds and of all who call in an
 	// account (Lambda quotas): rates and bursts together stay below.
 	listFunctions  = Action{Name: "lambda:ListFunctions", Uses: []Use{Functions, ManageFunctions}, Rate: 3, Burst: 4}
-	listTags       = Action{Name: "lambda:ListTags", Uses: []Use{Functions, ManageFunctions}, Rate: 8, Burst: 7}
+	listTags       = Action{Name: "lambda:ListTags", Uses: []Use{Functions}, Rate: 8, Burst: 7}
+	getFunction    = Action{Name: "lambda:GetFunctionConfiguration", Uses: []Use{ManageFunctions}, Rate: 2, Burst: 2}
 	updateFunction = Action{Name: "lambda:UpdateFunctionConfiguration", Uses: []Use{ManageFunctions}, Rate: 2, Burst: 2, Write: true}
 
 	assumeRole        = Action{Name: "sts:AssumeRole", Uses: []Use{AssumeRole}}
@@ -94,7 +95,7 @@ func Actions() []Action {
 		describeInstances, describeInterfaces, describeVPCs, describeSubnets, describePeerings, describeImages,
 		describeGroups, describeRules, describePrefixLists, getPrefixListEntries, describeTemplateVersion, describeScalingGroups,
 		createGroup, deleteGroup, authorizeIngress, authorizeEgress, revokeIngress, revokeEgress, modifyInterface, createTags, deleteTags,
-		listFunctions, listTags, updateFunction, assumeRole, getCallerIdentity,
+		listFunctions, listTags, getFunction, updateFunction, assumeRole, getCallerIdentity,
 	}
 	slices.SortFunc(list, func(a, b Action) int { return strings.Compare(a.Name, b.Name) })
 	return list

@@ -31,6 +31,7 @@ var lists = map[string]string{
 
 	"DescribeAutoScalingGroups": "AutoScalingGroups",
 
+	"GetFunctionConfiguration":    "FunctionArn",
 	"ListFunctions":               "Functions",
 	"ListTags":                    "Tags",
 	"UpdateFunctionConfiguration": "FunctionArn",

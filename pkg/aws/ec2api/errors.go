@@ -153,10 +153,17 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 		if a.Write && e.Code == "AuthFailure" {
 			e.Kind = Refused
 		}
+		// Lambda asks EC2 whether a group is there, which may not know of a new one yet.
+		if e.Code == "InvalidParameterValueException" && strings.Contains(e.Message, "InvalidGroup.NotFound") {
+			e.Kind = NotFound
+		}
 		// A call can need two actions: to make a group with tags is refused for want of
 		// ec2:CreateTags, and the policy that allows CreateSecurityGroup would not help.
 		if m := deniedAction.FindStringSubmatch(e.Message); e.Kind == Denied && m != nil && m[1] != e.Action {
 			e.Needs = m[1]
+		}
+		if m := deniedByEC2.FindStringSubmatch(e.Message); e.Kind == Denied && m != nil {
+			e.Needs = "ec2:" + m[1]
 		}
 	case ctx.Err() != nil:
 		e.Message = "no complete answer in time"
@@ -173,6 +180,9 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 // deniedAction is how IAM names what it denies, whatever the service (IAM user guide,
 // "Troubleshoot access denied error messages").
 var deniedAction = regexp.MustCompile(`is not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)`)
+
+// deniedByEC2 is how Lambda names what EC2 denied the caller.
+var deniedByEC2 = regexp.MustCompile(`denied by EC2, .* permission to (Describe[A-Za-z]+) for`)
 
 // plainMessage leaves out the encoded explanation that EC2 appends to a denial: some
 // hundred letters that only sts:DecodeAuthorizationMessage can read.

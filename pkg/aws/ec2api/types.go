@@ -132,7 +132,8 @@ type Function struct {
 	Subnets, Groups       []string // sorted
 	IPv6                  bool     // it may use IPv6 in subnets that have both families
 	Runtime, Role         string
-	State, UpdateStatus   string            // "Active", "Pending", ...; "Successful", "InProgress", "Failed"
+	State, UpdateStatus   string            // "Active", "Pending", ...; "Successful", "InProgress", "Failed". Filled by Client.Function alone
+	Reason                string            // why the last update failed, likewise
 	Revision              string            // of its configuration, see SetFunctionGroups
 	Tags                  map[string]string // filled by FunctionTags
 }

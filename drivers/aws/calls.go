@@ -91,6 +91,9 @@ func (p *planner) group(w *Group) {
 		if w.Of != "" {
 			after = "more rules of " + w.Of
 		}
+		if w.staged() {
+			after = "for function " + w.Function
+		}
 		p.out = append(p.out, call{stage: prepare, api: "CreateSecurityGroup", action: driver.Add, object: name, after: after, group: w.Key, make: w})
 	} else {
 		there = h.Rules

@@ -165,7 +165,7 @@ func (s *State) exposed(asked time.Duration, within []string) []string {
 	if len(list) > 0 {
 		when := "until its addresses are in the inventory and a pass has moved its interface; nothing that is asked tells of new machines here"
 		if asked > 0 {
-			when = fmt.Sprintf("until a pass has moved its interface: the daemon asks for new machines every %s, a scheduled job when it runs, and the pass comes on top", span(asked))
+			when = fmt.Sprintf("until a pass has moved its interface: the daemon asks for new machines at most %s apart, a scheduled job when it runs, and the pass comes on top", span(asked))
 		}
 		out = append(out, "such an instance is open to what those groups let through from its launch "+when)
 	}

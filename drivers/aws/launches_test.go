@@ -48,7 +48,7 @@ func TestLaunchesAreNamed(t *testing.T) {
 		fmt.Sprintf(`new instances: launch template "pinned" (%s), version 1, used by scaling group "web": starts with groups of others: %s`, pinned, e.empty),
 		fmt.Sprintf(`new instances: launch template "pinned" (%s), version 9, used by scaling group "lost": it is not there`, pinned),
 		fmt.Sprintf(`new instances: launch template "bare" (%s), version 1 (default, latest): starts with groups of others: none that it names: the VPC's default group, or what whoever launches says`, bare),
-		"such an instance is open to what those groups let through from its launch until a pass has moved its interface: the daemon asks for new machines every 90 seconds, a scheduled job when it runs, and the pass comes on top",
+		"such an instance is open to what those groups let through from its launch until a pass has moved its interface: the daemon asks for new machines at most 90 seconds apart, a scheduled job when it runs, and the pass comes on top",
 	} {
 		if i >= len(got) || got[i] != line {
 			t.Fatalf("note %d of\n%s\nis not\n%s", i, strings.Join(got, "\n"), line)

@@ -83,6 +83,8 @@ type Point struct {
 	Residue   []driver.Residue `json:"residue"`
 	Essential []string         `json:"essential"`
 	Failsafe  []string         `json:"failsafe"`
+	// KeepsFlows is set where flows that are open go on when they are newly denied.
+	KeepsFlows bool `json:"keepsFlows,omitempty"`
 	// Notes are the device's own; they stand with its first point.
 	Notes []string `json:"notes,omitempty"`
 	// Before is the proof of what the device enforces now, against policy as it is

@@ -283,6 +283,21 @@ func TestSeal(t *testing.T) {
 	}
 }
 
+// A device that ends no live flows is not said to.
+func TestLiveFlows(t *testing.T) {
+	p := small(plain)
+	p.Points[0].KeepsFlows = true
+	if out := string(plan.Text(p, false)); !strings.Contains(out, "newly denied (live flows of these end, but not at gw, see the notes there)") {
+		t.Error(out)
+	}
+	for i := range p.Points {
+		p.Points[i].KeepsFlows = true
+	}
+	if out := string(plan.Text(p, false)); !strings.Contains(out, "newly denied (live flows of these go on, see the notes of the points)") {
+		t.Error(out)
+	}
+}
+
 // What a proof leaves out is said beside it: others' tables, and what a device cannot
 // express.
 func TestBesides(t *testing.T) {

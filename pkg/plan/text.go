@@ -57,7 +57,7 @@ func (t *texter) flows(p *Plan) {
 	for _, permit := range []bool{true, false} {
 		title, sign, style := "  newly permitted", "+", green
 		if !permit {
-			title, sign, style = "  newly denied (live flows of these end)", "-", red
+			title, sign, style = fmt.Sprintf("  newly denied (%s)", liveFlows(p)), "-", red
 		}
 		said := 0
 		for _, g := range groupFlows(p.Flows, permit) {

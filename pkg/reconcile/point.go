@@ -145,7 +145,7 @@ func (s *Site) work(d *Device, have driver.State, rows []plan.Point, opt Options
 func (s *Site) newRow(d *Device, i int) plan.Point {
 	p := &d.Points[i]
 	row := plan.Point{Name: p.Name, Driver: d.Kind, Device: d.Name, Mode: string(p.Mode), Status: plan.InSync,
-		Ops: []driver.Op{}, Usage: []driver.Usage{}, Residue: []driver.Residue{}, Essential: []string{}, Failsafe: []string{}}
+		Ops: []driver.Op{}, Usage: []driver.Usage{}, Residue: []driver.Residue{}, Essential: []string{}, Failsafe: []string{}, KeepsFlows: d.Driver != nil && !d.Driver.Capabilities().EndsFlows}
 	for _, f := range p.Failsafe {
 		row.Failsafe = append(row.Failsafe, fmt.Sprintf("%s from %s, both ways (%s), to %s", f.Services, f.From, f.Cause, f.To))
 	}

@@ -22,8 +22,8 @@ func (a *app) iamPolicyCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "iam-policy [USE...]",
 		Short: "print the least IAM policy that AWS has to grant",
-		Long: `Print the least IAM policy, as JSON, that the site's sources in AWS need: for the
-credentials themselves, or with --assumed for the roles that they assume. With USE it
+		Long: `Print the least IAM policy, as JSON, that the site's sources and points in AWS need: for
+the credentials themselves, or with --assumed for the roles that they assume. With USE it
 is the policy for that, whatever the site has:
 
   ` + strings.Join(names, ", "),
@@ -55,6 +55,6 @@ is the policy for that, whatever the site has:
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&assumed, "assumed", false, "the policy for the roles that the site's sources assume")
+	cmd.Flags().BoolVar(&assumed, "assumed", false, "the policy for the roles that the site's sources and points assume")
 	return cmd
 }

@@ -94,6 +94,8 @@ func (x *executor) do(ctx context.Context, c *call) error {
 	switch {
 	case c.make != nil:
 		return x.create(ctx, c.make)
+	case c.function != "":
+		return x.moveFunction(ctx, c)
 	case len(c.set) > 0:
 		var ids []string
 		for _, k := range c.set {
@@ -288,6 +290,9 @@ func retryable(err error) error {
 
 // shows reports whether a state has what a call did.
 func shows(s *State, c *call) bool {
+	if c.function != "" {
+		return s.showsFunction(c)
+	}
 	if c.iface != "" {
 		n := s.iface(c.iface)
 		return n == nil || len(c.set) == 0 || slices.Equal(n.Groups, c.set)

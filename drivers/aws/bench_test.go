@@ -53,7 +53,7 @@ func newSite(t testing.TB) *site {
 	e.sub = e.r.AddSubnet(e.vpc, region+"a", "10.0.0.0/16", "2001:db8::/64")
 	e.empty = e.r.AddGroup(awstest.GroupSpec{VPC: e.vpc, Name: "empty", Egress: []awstest.RuleSpec{}})
 	e.r.SetQuotas(awstest.Quotas{GroupsPerRegion: 2500, GroupsPerInterface: 5, RulesPerGroup: 200, PrefixLists: 100})
-	env(t, a.AddKey("bulkhead", "ec2:*"))
+	env(t, a.AddKey("bulkhead", "ec2:*", "autoscaling:*"))
 	e.s = aws.Settings{Region: region, Endpoint: "http://aws.invalid", MaxBackoff: time.Millisecond, RulesPerGroup: 200, GroupsPerInterface: 5,
 		Patience: 2 * time.Second, Pause: time.Millisecond}
 	return e

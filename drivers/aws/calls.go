@@ -32,14 +32,15 @@ type call struct {
 	object        string
 	before, after string
 
-	group  string // key
-	make   *Group // CreateSecurityGroup
-	egress bool
-	rules  []Rule // of Authorize and Revoke, without IDs
-	iface  string
-	set    []string          // ModifyNetworkInterfaceAttribute: keys
-	tags   map[string]string // CreateTags
-	untag  []string          // DeleteTags
+	group    string // key
+	make     *Group // CreateSecurityGroup
+	egress   bool
+	rules    []Rule // of Authorize and Revoke, without IDs
+	iface    string
+	function string            // ARN
+	set      []string          // UpdateFunctionConfiguration, ModifyNetworkInterfaceAttribute: keys
+	tags     map[string]string // CreateTags
+	untag    []string          // DeleteTags
 }
 
 func (c *call) op() driver.Op {
@@ -57,8 +58,12 @@ func calls(have, want *State) []call {
 	for i := range want.Interfaces {
 		p.iface(&want.Interfaces[i])
 	}
+	for i := range want.Functions {
+		p.function(&want.Functions[i])
+	}
 	for i := range have.Groups {
-		if g := &have.Groups[i]; g.Ours && want.group(g.Key) == nil {
+		// Lambda keeps a function's old interface for a while; a later change finds the group free.
+		if g := &have.Groups[i]; g.Ours && want.group(g.Key) == nil && (g.Function == "" || !carried(have, g.Key)) {
 			p.out = append(p.out, call{stage: retire, api: "DeleteSecurityGroup", action: driver.Remove, object: fmt.Sprintf("security group %q in %s", g.Name, g.VPC),
 				before: fmt.Sprintf("%d rules", len(g.Rules)), group: g.Key})
 		}
@@ -85,6 +90,9 @@ func (p *planner) group(w *Group) {
 		after := fmt.Sprintf("for %q", w.Points)
 		if w.Of != "" {
 			after = "more rules of " + w.Of
+		}
+		if w.staged() {
+			after = "for function " + w.Function
 		}
 		p.out = append(p.out, call{stage: prepare, api: "CreateSecurityGroup", action: driver.Add, object: name, after: after, group: w.Key, make: w})
 	} else {

@@ -18,6 +18,8 @@ type unit struct {
 	points  []string
 	parts   []int // of the final partition, that its addresses are in
 	rules   []Rule
+
+	function string // ARN, of a function's own interfaces: they share a group whatever they are
 }
 
 // units sorts the interfaces that points protect. Addresses that nobody here protects are
@@ -42,8 +44,11 @@ func units(s *State, view *compile.View, points []compile.Point, fixed []packet.
 			}
 		}
 		k := n.VPC + " " + strings.Join(in, " ")
+		if n.Function != "" {
+			k = n.Function
+		}
 		if index[k] == nil {
-			index[k] = &unit{vpc: n.VPC}
+			index[k] = &unit{vpc: n.VPC, function: n.Function}
 			out = append(out, index[k])
 		}
 		u := index[k]

@@ -123,7 +123,8 @@ func (m *meaning) judges() {
 		n := &m.s.Interfaces[i]
 		identities := 0
 		for _, k := range n.Groups {
-			if g := m.s.group(k); g != nil && g.Ours && g.Of == "" {
+			// A function's own group judges nothing until it is somebody's.
+			if g := m.s.group(k); g != nil && g.Ours && g.Of == "" && (g.Function == "" || len(g.Points) > 0) {
 				identities++
 			}
 		}
@@ -132,7 +133,7 @@ func (m *meaning) judges() {
 		}
 		if identities == 0 {
 			for _, k := range n.Groups {
-				if g := m.s.group(k); g != nil && g.Ours {
+				if g := m.s.group(k); g != nil && g.Ours && g.Of != "" {
 					m.finding("interface "+n.ID, "it carries %q, which is part of another group of ours that it does not carry", g.Name)
 				}
 			}

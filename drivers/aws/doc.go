@@ -42,6 +42,9 @@
 //     carries it, by one call with the final set;
 //   - interfaces that are judged from now on come first, those that no longer are last.
 //
+// Functions move by Lambda's own call, and to an address that nobody knows before: see
+// functions.go.
+//
 // With references none of this would hold by itself. What a rule that names a group permits
 // changes with the one call that moves an interface, for every group that names the old group or
 // the new one. Two interfaces that change class at once would for a moment be one in its new

@@ -64,6 +64,7 @@ var keys = []config.SettingKey{
 	{Name: "endpoint", Doc: "URL of an emulator that stands in for AWS.", Shape: config.ShapeText},
 	{Name: "vpcs", Doc: "IDs of the VPCs whose interfaces may be changed (default all).", Shape: config.ShapeList},
 	{Name: "exclusive", Doc: "Whether groups of others are taken off the interfaces that the point protects (default false).", Shape: config.ShapeFlag},
+	{Name: "functions", Doc: "Whether the groups of Lambda functions that the point protects are changed, too (default off).", Shape: config.ShapeText, OneOf: []string{"manage", "off"}},
 	{Name: "rules_per_group", Doc: "The account's quota (default 60).", Shape: config.ShapeNumber},
 	{Name: "groups_per_interface", Doc: "The account's quota (default 5).", Shape: config.ShapeNumber},
 }
@@ -75,7 +76,7 @@ func parse(p *config.Point) (Settings, error) {
 	}
 	text := func(name string) string { return p.Settings[name].Text }
 	s := Settings{Region: text("region"), Role: text("role"), ExternalID: text("external_id"), Profile: text("profile"), Endpoint: text("endpoint"),
-		Exclusive: text("exclusive") == "true", RulesPerGroup: p.Settings["rules_per_group"].Number(), GroupsPerInterface: p.Settings["groups_per_interface"].Number()}
+		Exclusive: text("exclusive") == "true", Functions: text("functions") == "manage", RulesPerGroup: p.Settings["rules_per_group"].Number(), GroupsPerInterface: p.Settings["groups_per_interface"].Number()}
 	for _, v := range p.Settings["vpcs"].Words {
 		s.VPCs = append(s.VPCs, v.Value)
 	}

@@ -8,10 +8,11 @@ import (
 
 // The tags by which we know our own after a restart with no memory.
 const (
-	tagSite   = "bulkhead:site"   // of a group: whose it is
-	tagOf     = "bulkhead:of"     // of an overflow group: the name of its identity group
-	tagPoints = "bulkhead:points" // of an identity group; further ones are numbered
-	tagBefore = "bulkhead:before" // of an interface: SITE and the groups that it carried before
+	tagSite     = "bulkhead:site"     // of a group: whose it is
+	tagOf       = "bulkhead:of"       // of an overflow group: the name of its identity group
+	tagPoints   = "bulkhead:points"   // of an identity group; further ones are numbered
+	tagFunction = "bulkhead:function" // of a group that a Lambda function has to itself: its ARN
+	tagBefore   = "bulkhead:before"   // of an interface, or of a function's own group: SITE and the groups that there were before
 )
 
 // maxTag is how long the value of a tag may be (EC2 user guide, "Tag restrictions").
@@ -46,6 +47,12 @@ func groupTags(site string, g *Group, of string) map[string]string {
 	out := map[string]string{tagSite: site, "Name": g.Name}
 	if g.Of != "" {
 		out[tagOf] = of
+	}
+	if g.Function != "" {
+		out[tagFunction] = g.Function
+	}
+	if len(g.Before) > 0 {
+		out[tagBefore], _ = beforeTag(site, g.Before) // at most five
 	}
 	for k, v := range pointTags(g.Points) {
 		out[k] = v

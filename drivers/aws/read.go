@@ -12,12 +12,16 @@ import (
 	"bulkhead/pkg/driver"
 )
 
-// Read reads everything that can matter: ten calls, and one for each page and each prefix
-// list that a rule names.
+// Read reads everything that can matter: some ten calls, and one for each page and each prefix
+// list that a rule names. Only what new instances are started from may be missing.
 func (d *Driver) Read(ctx context.Context) (driver.State, error) {
 	s, err := d.read(ctx)
 	if err != nil {
 		return nil, unreachable(err)
+	}
+	s.Launches = d.launches(ctx)
+	if ctx.Err() != nil {
+		return nil, unreachable(ctx.Err())
 	}
 	return s, nil
 }
@@ -54,6 +58,9 @@ func (d *Driver) read(ctx context.Context) (*State, error) {
 	}
 	groups, err := c.Groups(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.functions(ctx, c, groups); err != nil {
 		return nil, err
 	}
 	if err := r.groups(groups, ifaces); err != nil {
@@ -105,7 +112,7 @@ func (r *reader) peerings(list []ec2api.Peering) {
 }
 
 func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error {
-	r.own = map[string]string{}
+	r.own, r.s.vpcOf = map[string]string{}, map[string]string{}
 	byID := map[string]*Group{}
 	for _, g := range groups {
 		n := Group{Key: g.ID, ID: g.ID, Name: g.Name, VPC: g.VPC, Kept: keptGroup(g.Tags)}
@@ -114,8 +121,11 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 			if of, ok := g.Tags[tagOf]; ok {
 				n.Of = key(g.VPC, of)
 			}
+			if n.Function = g.Tags[tagFunction]; n.Function != "" {
+				n.Before = beforeOf(r.d.site, g.Tags[tagBefore])
+			}
 		}
-		r.own[g.ID], byID[g.ID] = n.Key, &n
+		r.own[g.ID], byID[g.ID], r.s.vpcOf[g.ID] = n.Key, &n, g.VPC
 		r.s.Names[g.VPC] = append(r.s.Names[g.VPC], strings.ToLower(g.Name))
 		r.s.There = append(r.s.There, g.ID)
 		if i := slices.IndexFunc(r.s.VPCs, func(v VPC) bool { return v.ID == g.VPC }); i >= 0 && g.Name == "default" {
@@ -123,8 +133,14 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 		}
 	}
 	want := map[string]bool{}
+	r.adopted(want)
 	for i := range ifaces {
 		n := r.iface(&ifaces[i])
+		for _, id := range ifaces[i].Groups {
+			if g := byID[id]; g != nil && g.Function != "" {
+				r.adopts(&n, g.Function, g.Key)
+			}
+		}
 		for _, id := range ifaces[i].Groups {
 			if byID[id] == nil && n.Out == "" {
 				// The two were read one after the other, or a read lags. A group without its rules
@@ -160,7 +176,8 @@ func (r *reader) groups(groups []ec2api.Group, ifaces []ec2api.Interface) error 
 }
 
 func (r *reader) iface(x *ec2api.Interface) Interface {
-	n := Interface{ID: x.ID, VPC: x.VPC, Before: beforeOf(r.d.site, x.Tags[tagBefore])}
+	n := Interface{ID: x.ID, VPC: x.VPC, Subnet: x.Subnet, Before: beforeOf(r.d.site, x.Tags[tagBefore]),
+		Tracking: Timeouts{x.Tracking.TCPEstablished, x.Tracking.UDP, x.Tracking.UDPStream}}
 	for _, a := range x.Addresses {
 		n.Addrs = append(n.Addrs, netip.PrefixFrom(a, a.BitLen()))
 	}

@@ -8,6 +8,8 @@ import (
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
 )
 
 // Render gives the state in which every interface that points protect carries the groups
@@ -49,8 +51,16 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 		return nil, err
 	}
 	r.release(list)
+	var protects packet.Addrs
+	for i := range want.Points {
+		if p := &want.Points[i]; p.Mode != policy.Observe {
+			protects = protects.Union(p.Protects)
+		}
+	}
+	moves := r.functions(list, protects, d.settings.Functions)
 	r.next.Groups = r.groups()
 	out.Usage = usage(r.next, h, r.limit, r.most)
+	out.Notes = slices.Concat(moves, tracked(h, r.next), h.exposed(want.Asked, d.settings.VPCs))
 	return out, nil
 }
 
@@ -178,6 +188,9 @@ func (r *renderer) assign(list []*unit) error {
 		if done[i] {
 			continue
 		}
+		if u.function != "" {
+			return fmt.Errorf("%w: the group of function %q has no room for its old and new rules together (each at most %d, by direction and family); a higher quota of rules per group helps, or fewer and larger prefixes", driver.ErrRefused, u.function, r.limit)
+		}
 		if err := r.place(u, nil); err != nil {
 			return err
 		}
@@ -187,7 +200,7 @@ func (r *renderer) assign(list []*unit) error {
 
 func (r *renderer) match(u *unit, h *held) (match, bool) {
 	m := match{h: h}
-	if h.identity.VPC != u.vpc {
+	if h.identity.VPC != u.vpc || h.identity.Function != u.function {
 		return m, false
 	}
 	var ids []string
@@ -288,7 +301,7 @@ func (r *renderer) place(u *unit, h *held) error {
 			kept = append(kept, g)
 		}
 	}
-	if len(kept)+foreign > r.most {
+	if len(kept)+foreign > r.most || u.function != "" && len(kept) > 1 {
 		return tooMuch(u, weigh(u.rules), r.most-foreign, r.limit)
 	}
 	kept[0].Points = u.points
@@ -340,6 +353,9 @@ func (r *renderer) foreign(u *unit) (most int, err error) {
 // those that go.
 func (r *renderer) stay(n *Interface) (stay, gone []string) {
 	_, foreign := r.have.ours(n)
+	if n.Function != "" {
+		return foreign, nil // to take one off would move the function
+	}
 	for _, k := range foreign {
 		if g := r.have.group(k); !r.next.Limits.Exclusive || g == nil || g.Kept != "" {
 			stay = append(stay, k)
@@ -379,7 +395,7 @@ func (r *renderer) release(list []*unit) {
 	for i := range r.next.Interfaces {
 		n := &r.next.Interfaces[i]
 		ours, foreign := r.have.ours(n)
-		if in[n.ID] || len(ours) == 0 && n.Before == nil {
+		if in[n.ID] || len(ours) == 0 && n.Before == nil || slices.ContainsFunc(ours, func(k string) bool { return r.have.group(k).Function != "" }) {
 			continue
 		}
 		back := slices.Clone(foreign)

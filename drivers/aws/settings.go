@@ -24,6 +24,8 @@ type Settings struct {
 	// Exclusive lets groups of others be taken off the interfaces that points protect; what
 	// was there is written into a tag and put back when an interface is let go.
 	Exclusive bool
+	// Functions lets the groups of Lambda functions that points protect be changed.
+	Functions bool
 	// RulesPerGroup and GroupsPerInterface are the account's quotas; 0 is AWS's default.
 	RulesPerGroup, GroupsPerInterface int
 	// Patience is how long a write may take to be seen, and a group to be let go of; 0 is two

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
@@ -25,12 +26,18 @@ type State struct {
 	// ID first: groups of the one may name groups of the other.
 	Active     [][2]string
 	Interfaces []Interface // of the whole region, in order of ID
+	Functions  []Function  // in order of ARN; none where none is ours to change
 	Groups     []Group     // ours, and those of others that interfaces in scope carry, in order of Key
 	Lists      []List      // that rules of these groups name
 	// Names are the names of all groups, ours and others', by VPC, in lower case: what a new
 	// group must not be called.
 	Names map[string][]string
 	There []string // IDs of all groups, sorted
+	// Launches are what new instances are started from; nil where nobody asked. They mean
+	// nothing for what is enforced, and are not written down.
+	Launches *Launches         `json:"-"`
+	vpcOf    map[string]string // of all groups, by ID
+	named    map[string]bool   // IDs of groups that rules of any group name; nil where nobody asked
 }
 
 // Limits are the account's quotas, which no call of EC2 tells, and what the settings say
@@ -52,6 +59,7 @@ type VPC struct {
 // Interface is a network interface.
 type Interface struct {
 	ID, VPC string
+	Subnet  string
 	Addrs   []netip.Prefix // single addresses and delegated prefixes, sorted
 	Groups  []string       // keys of Groups; what is in none is the ID of a group of somebody else's
 	// Before are the IDs of the groups that the interface carried before it was taken over,
@@ -62,7 +70,15 @@ type Interface struct {
 	Out string
 	// Service is the service of AWS that the interface belongs to, if one.
 	Service string
+	// Function is the ARN of the function that has the interface to itself, and a group of
+	// ours by which it is judged.
+	Function string
+	// Tracking are timeouts of its own. They are no part of what the state enforces.
+	Tracking Timeouts
 }
+
+// Timeouts are how long flows that are silent stay tracked; 0 is AWS's default.
+type Timeouts struct{ TCP, UDP, Stream time.Duration }
 
 // Group is a security group.
 type Group struct {
@@ -70,6 +86,8 @@ type Group struct {
 	Ours               bool
 	Of                 string   // of an overflow group of ours: the key of its identity group
 	Points             []string // of an identity group of ours: for whom it is there, sorted
+	Function           string   // of a group that a function has to itself: its ARN
+	Before             []string // of such a group: IDs of the groups that the function had before
 	Kept               string   // of somebody else's: why it is never taken off; "" if it may be
 	Rules              []Rule
 }
@@ -180,7 +198,7 @@ func (s *State) ours(n *Interface) (ours, foreign []string) {
 // identity is our identity group on an interface; "" if it bears none and so is not judged.
 func (s *State) identity(n *Interface) string {
 	for _, key := range n.Groups {
-		if g := s.group(key); g != nil && g.Ours && g.Of == "" {
+		if g := s.group(key); g != nil && g.Ours && g.Of == "" && !g.staged() {
 			return key
 		}
 	}
@@ -206,7 +224,7 @@ func (s *State) Fingerprint() string {
 	for i := range s.Interfaces {
 		n := &s.Interfaces[i]
 		mine := s.identity(n) != ""
-		if n.Out != "" && !mine {
+		if n.Out != "" && !mine || n.Function != "" && !mine {
 			continue
 		}
 		named[n.VPC] = true
@@ -217,8 +235,9 @@ func (s *State) Fingerprint() string {
 			}
 		}
 	}
+	lines = append(lines, s.functionLines()...)
 	for i := range s.Groups {
-		if g := &s.Groups[i]; g.Ours {
+		if g := &s.Groups[i]; g.Ours && !g.staged() {
 			lines = append(lines, s.groupLines(g, peers, lists)...)
 		}
 	}

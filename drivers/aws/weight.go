@@ -62,7 +62,9 @@ func tooMuch(u *unit, w weight, groups, limit int) error {
 
 // callTimes are AWS's own buckets of mutating calls: how many at once, and how many a second
 // (EC2 developer guide, "Request throttling").
-var callTimes = map[string][2]int{"ModifyNetworkInterfaceAttribute": {100, 5}, "CreateTags": {100, 10}, "DeleteTags": {100, 10}}
+var callTimes = map[string][2]int{"ModifyNetworkInterfaceAttribute": {100, 5}, "CreateTags": {100, 10}, "DeleteTags": {100, 10},
+	// Lambda's own: all calls of its control plane share it (Lambda quotas, "API requests").
+	"UpdateFunctionConfiguration": {15, 15}}
 
 // counted counts calls by action, as AWS does: a group that is made takes one more call, by
 // which it loses the rules that it is born with (executor.create).

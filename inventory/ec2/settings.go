@@ -22,7 +22,7 @@ type FunctionMode string
 // The modes.
 const (
 	FunctionsRead   FunctionMode = "read"   // they are reported
-	FunctionsManage FunctionMode = "manage" // and their security groups may be changed
+	FunctionsManage FunctionMode = "manage" // and marked as managed, for points that change their groups
 	FunctionsOff    FunctionMode = "off"    // their interfaces are reported like other services'
 )
 
@@ -87,8 +87,6 @@ func (s *Settings) Uses() (everywhere, own []ec2api.Use) {
 	}
 	switch s.Functions {
 	case FunctionsOff:
-	case FunctionsManage:
-		everywhere = append(everywhere, ec2api.Functions, ec2api.ManageFunctions)
 	default:
 		everywhere = append(everywhere, ec2api.Functions)
 	}

@@ -49,6 +49,9 @@ type Desired struct {
 	// Inexact says, by point, which way a verdict goes that the device cannot express.
 	// It is Refuse where nothing is said.
 	Inexact map[string]Inexact
+	// Asked is how often a daemon asks, at most, the sources that tell of new machines in a
+	// cloud; 0 if there are none.
+	Asked time.Duration
 	// Budget bounds the resources that a device may use, by name; 0 or absent is the
 	// driver's own bound.
 	Budget map[string]int
@@ -75,6 +78,9 @@ type Rendered struct {
 	Usage   []Usage
 	// Essential lists the traffic that passes whatever policy says.
 	Essential []string
+	// Notes are what an operator should know besides, in sentences: what the change cannot
+	// end, what is about to come. They say nothing of what the state enforces.
+	Notes []string
 }
 
 // Action is what an operation does to a native object.

@@ -33,6 +33,7 @@ func HTML(p *Plan) ([]byte, error) {
 		"sets":           func(f FlowChange) []FlowSet { return f.Sets[:min(len(f.Sets), maxSetsHTML)] },
 		"more":           func(f FlowChange) int { return len(f.Sets) - maxSetsHTML },
 		"worth":          func() []string { return append(worth(p), p.Warnings...) },
+		"live":           func() string { return liveFlows(p) },
 		"nothing":        func() string { return noFlows(p) },
 		"abbreviate":     abbreviate,
 		"uncoveredShown": func() int { return maxUncoveredHTML },

@@ -53,6 +53,9 @@ func notes(out func(string, ...any), p *Plan) {
 		for _, r := range pt.Residue {
 			lines = append(lines, fmt.Sprintf("%s is not exact (%s): %s", pt.Name, r.Kind, r.Text))
 		}
+		for _, n := range pt.Notes {
+			lines = append(lines, fmt.Sprintf("%s: %s", pt.Name, n))
+		}
 		if pt.After == nil {
 			continue
 		}

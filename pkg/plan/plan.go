@@ -83,6 +83,10 @@ type Point struct {
 	Residue   []driver.Residue `json:"residue"`
 	Essential []string         `json:"essential"`
 	Failsafe  []string         `json:"failsafe"`
+	// KeepsFlows is set where flows that are open go on when they are newly denied.
+	KeepsFlows bool `json:"keepsFlows,omitempty"`
+	// Notes are the device's own; they stand with its first point.
+	Notes []string `json:"notes,omitempty"`
 	// Before is the proof of what the device enforces now, against policy as it is
 	// now; After that of what would be installed.
 	Before *prove.Result `json:"before,omitempty"`
@@ -234,6 +238,7 @@ func (p *Plan) Seal() error {
 	bare.Points = slices.Clone(p.Points)
 	for i := range bare.Points {
 		bare.Points[i].Before, bare.Points[i].After = timeless(bare.Points[i].Before), timeless(bare.Points[i].After)
+		bare.Points[i].Notes = nil // a launch template that somebody adds makes no other plan
 	}
 	b, err := json.Marshal(bare)
 	if err != nil {

@@ -42,7 +42,7 @@ func small(mark func(string) string) *plan.Plan {
 			{Name: mark("gw"), Driver: mark("nftables"), Device: mark("nftables of this host"), Mode: mark("enforce"), Status: plan.Changes, First: true,
 				Ops:   []driver.Op{{ID: mark("1"), Action: driver.Modify, Object: mark("set a"), Before: mark("x"), After: mark("y"), Cause: mark("asset a")}, {ID: "2", Action: driver.Remove, Object: mark("set b"), Before: mark("z")}},
 				Usage: []driver.Usage{{Resource: mark("elements"), Used: 3}}, Residue: []driver.Residue{{Point: mark("gw"), Kind: mark("stateless-return"), Text: mark("answers pass")}},
-				Essential: []string{mark("arp")}, Failsafe: []string{mark("tcp/22 from 10.0.9.10")},
+				Essential: []string{mark("arp")}, Failsafe: []string{mark("tcp/22 from 10.0.9.10")}, Notes: []string{mark("what is open stays open")},
 				Before: &prove.Result{Point: mark("gw"), Wrong: []prove.Counterexample{wrong}, Findings: []driver.Finding{finding}},
 				After:  &prove.Result{Point: mark("gw"), Situations: 4, Pairs: 9, Wrong: []prove.Counterexample{wrong}, Findings: []driver.Finding{finding}}, State: mark("s")},
 			{Name: mark("ok"), Device: mark("d"), Mode: mark("observe"), Status: plan.InSync, Ops: []driver.Op{}, Usage: []driver.Usage{}, Residue: []driver.Residue{}, Essential: []string{}, Failsafe: []string{},
@@ -254,7 +254,7 @@ func TestBounds(t *testing.T) {
 // A plan's ID changes with what it would do, and not with the time it was made.
 func TestSeal(t *testing.T) {
 	a, b, c := small(plain), small(plain), small(plain)
-	b.MadeAt = b.MadeAt.Add(time.Hour)
+	b.MadeAt, b.Points[0].Notes = b.MadeAt.Add(time.Hour), nil
 	c.Points[1].State = "moved"
 	// What a held apply has written down meanwhile makes no other plan; another state of
 	// a source does.
@@ -280,6 +280,21 @@ func TestSeal(t *testing.T) {
 	}
 	if a.ID != b.ID || a.ID == c.ID || len(a.ID) != 16 {
 		t.Errorf("IDs %s, %s (later), %s (another state)", a.ID, b.ID, c.ID)
+	}
+}
+
+// A device that ends no live flows is not said to.
+func TestLiveFlows(t *testing.T) {
+	p := small(plain)
+	p.Points[0].KeepsFlows = true
+	if out := string(plan.Text(p, false)); !strings.Contains(out, "newly denied (live flows of these end, but not at gw, see the notes there)") {
+		t.Error(out)
+	}
+	for i := range p.Points {
+		p.Points[i].KeepsFlows = true
+	}
+	if out := string(plan.Text(p, false)); !strings.Contains(out, "newly denied (live flows of these go on, see the notes of the points)") {
+		t.Error(out)
 	}
 }
 

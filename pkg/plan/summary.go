@@ -118,6 +118,27 @@ func proofText(p *Point) string {
 	return "NOT PROVED"
 }
 
+// liveFlows says what becomes of flows that are open and newly denied: a promise that they
+// end would be believed where a device only asks of new ones.
+func liveFlows(p *Plan) string {
+	var keep []string
+	ends := false
+	for i := range p.Points {
+		if p.Points[i].KeepsFlows {
+			keep = append(keep, p.Points[i].Name)
+		} else {
+			ends = true
+		}
+	}
+	switch {
+	case len(keep) == 0:
+		return "live flows of these end"
+	case !ends:
+		return "live flows of these go on, see the notes of the points"
+	}
+	return fmt.Sprintf("live flows of these end, but not at %s, see the notes there", who(keep, ""))
+}
+
 // Besides says what a proof leaves out, because the site accepts it; "" for nothing.
 func Besides(findings []driver.Finding) string {
 	n := map[string]int{}

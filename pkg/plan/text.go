@@ -57,7 +57,7 @@ func (t *texter) flows(p *Plan) {
 	for _, permit := range []bool{true, false} {
 		title, sign, style := "  newly permitted", "+", green
 		if !permit {
-			title, sign, style = "  newly denied (live flows of these end)", "-", red
+			title, sign, style = fmt.Sprintf("  newly denied (%s)", liveFlows(p)), "-", red
 		}
 		said := 0
 		for _, g := range groupFlows(p.Flows, permit) {
@@ -138,6 +138,9 @@ func (t *texter) point(pt *Point) {
 	}
 	for _, e := range pt.Essential {
 		t.line("", "  essential: %s", e)
+	}
+	for _, n := range pt.Notes {
+		t.line("", "  note: %s", n)
 	}
 	usage := ""
 	for _, u := range pt.Usage {

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -16,7 +17,7 @@ import (
 
 // desired is what the points of a device must enforce together.
 func (s *Site) desired(d *Device, points []compile.Point, enforced map[string]bool) driver.Desired {
-	want := driver.Desired{Site: s.Config.Settings.Name, Points: points, Now: s.Now, Enforced: enforced, Budget: budget(d), Inexact: map[string]driver.Inexact{}}
+	want := driver.Desired{Site: s.Config.Settings.Name, Points: points, Now: s.Now, Enforced: enforced, Budget: budget(d), Inexact: map[string]driver.Inexact{}, Asked: s.asked()}
 	for _, c := range d.Config {
 		switch c.OnInexact {
 		case config.Narrow:
@@ -29,6 +30,16 @@ func (s *Site) desired(d *Device, points []compile.Point, enforced map[string]bo
 		want.View = compile.NewView(s.Matrix, points)
 	}
 	return want
+}
+
+// asked is how often a daemon asks the slowest of the sources in a cloud.
+func (s *Site) asked() (most time.Duration) {
+	for i := range s.Config.Settings.Sources {
+		if src := &s.Config.Settings.Sources[i]; src.Type == config.SourceEC2 {
+			most = max(most, cmp.Or(src.Duration("every"), defaultEvery))
+		}
+	}
+	return most
 }
 
 // render renders what points of a device must enforce.

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"reflect"
@@ -70,10 +71,7 @@ func (e *Ears) hear(ctx context.Context, src *config.Source) []inventory.Heard {
 		x = &ear{src: *src}
 		e.by[src.Name] = x // who asks for the one before tells nobody
 	}
-	every := src.Duration("every")
-	if every == 0 {
-		every = defaultEvery
-	}
+	every := cmp.Or(src.Duration("every"), defaultEvery)
 	if x.done == nil && (x.heard == nil || e.now().Sub(x.at) >= every) {
 		x.done = make(chan struct{})
 		e.wg.Go(func() { e.ask(x) })

@@ -12,6 +12,7 @@ import (
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/config/strict"
 	"bulkhead/pkg/diag"
+	"bulkhead/pkg/policy"
 )
 
 // ec2Settings reads the settings of a source of type ec2, and reports what is wrong with
@@ -107,6 +108,9 @@ func heardEC2(src *config.Source, list []ec2.Result) []inventory.Heard {
 	return out
 }
 
+// driverAWS is the name of the driver whose points call AWS.
+const driverAWS = "aws"
+
 // AWSNeeds is what IAM has to allow for a site, see ec2api.Policy.
 type AWSNeeds struct {
 	Own     []ec2api.Use // of the credentials themselves
@@ -114,7 +118,7 @@ type AWSNeeds struct {
 	Roles   []string     // those, sorted
 }
 
-// AWSNeedsOf says what the sources of a site need. Its settings must be in order.
+// AWSNeedsOf says what the sources and points of a site need. Its settings must be in order.
 func AWSNeedsOf(cfg *config.Site) AWSNeeds {
 	var n AWSNeeds
 	for i := range cfg.Settings.Sources {
@@ -132,6 +136,24 @@ func AWSNeedsOf(cfg *config.Site) AWSNeeds {
 			if r != ec2.Own {
 				n.Assumed, n.Roles = append(n.Assumed, everywhere...), append(n.Roles, r)
 			}
+		}
+	}
+	for i := range cfg.Settings.Points {
+		p := &cfg.Settings.Points[i]
+		if p.Driver != driverAWS {
+			continue
+		}
+		uses := []ec2api.Use{ec2api.Observe}
+		if p.Mode != policy.Observe {
+			uses = append(uses, ec2api.Enforce)
+			if p.Settings["functions"].Text == "manage" {
+				uses = append(uses, ec2api.ManageFunctions)
+			}
+		}
+		if role := p.Settings["role"].Text; role != "" {
+			n.Own, n.Assumed, n.Roles = append(n.Own, ec2api.AssumeRole), append(n.Assumed, uses...), append(n.Roles, role)
+		} else {
+			n.Own = append(n.Own, uses...)
 		}
 	}
 	slices.Sort(n.Roles)

@@ -104,7 +104,7 @@ func (w *World) authenticate(req *http.Request, body []byte) (caller, error) {
 // inService chooses among the names that services have for one thing.
 func inService(service, ec2, sts, lambda string) string {
 	switch service {
-	case "sts":
+	case "sts", "autoscaling":
 		return sts
 	case "lambda":
 		return lambda

@@ -177,3 +177,11 @@ func (r Region) SetState(instance, state string) {
 		}
 	})
 }
+
+// SetTimeouts sets how many seconds flows through an interface stay tracked; 0 is AWS's own.
+func (r Region) SetTimeouts(id string, tcp, stream, udp int) {
+	r.change(func(t *tables) {
+		must(t.interfaces, id)
+		edit(t.interfaces, id, func(i *Interface) { i.timeouts = tracking{tcp, stream, udp} })
+	})
+}

@@ -9,6 +9,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -22,12 +23,14 @@ type clients struct {
 	ec2    *ec2.Client
 	lambda *lambda.Client
 	sts    *sts.Client
+
+	scaling *autoscaling.Client
 }
 
 // ofConfig makes clients that do not retry, so that a test sees every answer.
 func ofConfig(cfg aws.Config) *clients {
 	cfg.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
-	return &clients{ec2: ec2.NewFromConfig(cfg), lambda: lambda.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg)}
+	return &clients{ec2: ec2.NewFromConfig(cfg), lambda: lambda.NewFromConfig(cfg), sts: sts.NewFromConfig(cfg), scaling: autoscaling.NewFromConfig(cfg)}
 }
 
 // dial makes clients of any endpoint, with what the environment says of credentials.

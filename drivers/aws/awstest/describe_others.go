@@ -166,6 +166,11 @@ func describeLaunchTemplateVersions(c *call) (answer, error) {
 		case id != "" && l.ID != id, name != "" && l.Name != name:
 			continue
 		}
+		for _, s := range wanted {
+			if n, err := strconv.Atoi(s); err == nil && (n < 1 || n > len(l.Versions)) {
+				return answer{}, refuse("InvalidLaunchTemplateId.VersionNotFound", "Could not find launch template version %s for LaunchTemplateId: %s.", s, l.ID)
+			}
+		}
 		for i, v := range l.Versions {
 			n := i + 1
 			latest, standard := n == len(l.Versions) && slices.Contains(wanted, "$Latest"), n == l.Default && slices.Contains(wanted, "$Default")

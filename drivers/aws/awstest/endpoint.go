@@ -55,7 +55,7 @@ func (w *World) ServeHTTP(rw http.ResponseWriter, req *http.Request) {
 	switch {
 	case from.service == "lambda":
 		w.serveLambda(rw, req, from, body, id, err)
-	case from.service == "ec2" || from.service == "sts":
+	case from.service == "ec2" || from.service == "sts" || from.service == "autoscaling":
 		w.serveQuery(rw, req, from, body, id, err)
 	default:
 		http.Error(rw, fmt.Sprintf("there is no service %q here", from.service), http.StatusNotFound)
@@ -67,6 +67,12 @@ const (
 	ec2Version = "2016-11-15"
 	stsVersion = "2011-06-15"
 )
+
+// spaces are the names of the spaces of services whose answers are not of EC2's own form.
+var spaces = map[string]string{
+	"sts":         "https://sts.amazonaws.com/doc/" + stsVersion + "/",
+	"autoscaling": "http://autoscaling.amazonaws.com/doc/" + scalingVersion + "/",
+}
 
 func (w *World) serveQuery(rw http.ResponseWriter, req *http.Request, from caller, body []byte, id string, err error) {
 	var name string
@@ -80,16 +86,16 @@ func (w *World) serveQuery(rw http.ResponseWriter, req *http.Request, from calle
 		e := asError(err)
 		rw.WriteHeader(e.Status)
 		code := []node{leaf("Code", e.Code), leaf("Message", e.Message)}
-		if from.service == "sts" {
-			_, _ = rw.Write(document("ErrorResponse", "https://sts.amazonaws.com/doc/"+stsVersion+"/",
+		if space := spaces[from.service]; space != "" {
+			_, _ = rw.Write(document("ErrorResponse", space,
 				elem("Error", append([]node{leaf("Type", "Sender")}, code...)...), leaf("RequestId", id)))
 			return
 		}
 		_, _ = rw.Write(document("Response", "", elem("Errors", elem("Error", code...)), leaf("RequestID", id)))
 		return
 	}
-	if from.service == "sts" {
-		_, _ = rw.Write(document(name+"Response", "https://sts.amazonaws.com/doc/"+stsVersion+"/",
+	if space := spaces[from.service]; space != "" {
+		_, _ = rw.Write(document(name+"Response", space,
 			elem(name+"Result", out.nodes...), elem("ResponseMetadata", leaf("RequestId", id))))
 		return
 	}
@@ -111,8 +117,11 @@ func (w *World) query(req *http.Request, from caller, body string) (name string,
 	}
 	name, version := p.need("Action"), p.str("Version")
 	actions, want := ec2Actions, ec2Version
-	if from.service == "sts" {
+	switch from.service {
+	case "sts":
 		actions, want = stsActions, stsVersion
+	case "autoscaling":
+		actions, want = scalingActions, scalingVersion
 	}
 	a, known := actions()[name]
 	switch {

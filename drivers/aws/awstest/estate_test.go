@@ -45,7 +45,7 @@ func newEstate(_ testing.TB) *estate {
 	e.db = e.r.AddInstance(awstest.InstanceSpec{Name: "db-1", Tags: map[string]string{"role": "db"}, State: "stopped",
 		Interfaces: []awstest.InterfaceSpec{{Subnet: e.sub, Groups: []string{e.group}}}})
 	e.far = e.peer.AddInstance(awstest.InstanceSpec{Name: "far", Interfaces: []awstest.InterfaceSpec{{Subnet: e.sub2}}})
-	e.key = e.mine.AddKey("bulkhead", "ec2:*", "sts:*", "lambda:*")
+	e.key = e.mine.AddKey("bulkhead", "ec2:*", "sts:*", "lambda:*", "autoscaling:*")
 	e.clients = as(w, here, e.key)
 	return e
 }

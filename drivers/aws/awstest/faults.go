@@ -20,6 +20,7 @@ type faults struct {
 	sparse      bool
 	listLag     int
 	functionLag int
+	linger      bool // interfaces that functions have left stay
 }
 
 func (f *faults) init() {

@@ -31,9 +31,26 @@ func (r Region) hyperplane(t *tables) {
 		}
 	}
 	for id, i := range t.interfaces {
-		if i.Account == r.Account && i.Type == "lambda" && !needed[i.hyperplane()] {
+		if i.Account == r.Account && i.Type == "lambda" && !needed[i.hyperplane()] && !r.w.faults.linger {
 			delete(t.interfaces, id)
 		}
+	}
+}
+
+// LingeringInterfaces lets interfaces stay that no function needs any more, as Lambda does
+// for up to twenty minutes, until it is called with false.
+func (w *World) LingeringInterfaces(on bool) {
+	defer w.lock()()
+	w.faults.linger = on
+	if on {
+		return
+	}
+	for name, in := range w.regions {
+		t := in.t.clone()
+		for id := range w.accounts {
+			Region{w, id, name}.hyperplane(t)
+		}
+		in.t = t
 	}
 }
 

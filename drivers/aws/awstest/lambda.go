@@ -117,7 +117,12 @@ func listFunctions(c *call) (answer, error) {
 			out["NextMarker"] = c.w.seal(page{Asked: asked, Last: last})
 			break
 		}
-		configs = append(configs, configuration(c, f))
+		// A list tells neither the state nor how far an update is (Lambda API reference,
+		// ListFunctions).
+		short := configuration(c, f)
+		delete(short, "State")
+		delete(short, "LastUpdateStatus")
+		configs = append(configs, short)
 		last = f.Name
 	}
 	if configs != nil {

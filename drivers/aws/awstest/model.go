@@ -208,7 +208,8 @@ type tables struct {
 	prefixLists map[string]*PrefixList
 	images      map[string]*Image
 	templates   map[string]*LaunchTemplate
-	functions   map[string]*Function // by ARN
+	functions   map[string]*Function     // by ARN
+	scaling     map[string]*ScalingGroup // by account and name
 }
 
 func newTables() *tables {
@@ -216,7 +217,7 @@ func newTables() *tables {
 		vpcs: map[string]*VPC{}, subnets: map[string]*Subnet{}, peerings: map[string]*Peering{},
 		instances: map[string]*Instance{}, interfaces: map[string]*Interface{}, groups: map[string]*Group{},
 		prefixLists: map[string]*PrefixList{}, images: map[string]*Image{}, templates: map[string]*LaunchTemplate{},
-		functions: map[string]*Function{},
+		functions: map[string]*Function{}, scaling: map[string]*ScalingGroup{},
 	}
 }
 
@@ -225,7 +226,7 @@ func (t *tables) clone() *tables {
 		vpcs: maps.Clone(t.vpcs), subnets: maps.Clone(t.subnets), peerings: maps.Clone(t.peerings),
 		instances: maps.Clone(t.instances), interfaces: maps.Clone(t.interfaces), groups: maps.Clone(t.groups),
 		prefixLists: maps.Clone(t.prefixLists), images: maps.Clone(t.images), templates: maps.Clone(t.templates),
-		functions: maps.Clone(t.functions),
+		functions: maps.Clone(t.functions), scaling: maps.Clone(t.scaling),
 	}
 }
 

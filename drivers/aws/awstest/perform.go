@@ -62,8 +62,11 @@ func (w *World) attempt(c *call, a action, scripted string) (answer, error) {
 		return answer{}, err
 	}
 	if !w.buckets.take(c.account+" "+c.region+" "+c.bucket(), c.seen.Action, limitOf(c.seen.Service, c.seen.Action, c.wide()), w.now()) {
-		if c.seen.Service == "lambda" {
+		switch c.seen.Service {
+		case "lambda":
 			return answer{}, refuse("TooManyRequestsException", "Rate exceeded")
+		case "autoscaling":
+			return answer{}, refuse("Throttling", "Rate exceeded")
 		}
 		return answer{}, refuse("RequestLimitExceeded", "Request limit exceeded.")
 	}
@@ -130,6 +133,13 @@ func (w *World) authorize(c *call) error {
 	}
 	if !c.who.allows(action) {
 		return denied(c.seen.Service, c.who, action, resource)
+	}
+	if c.seen.Action == "UpdateFunctionConfiguration" { // Lambda asks EC2 in the caller's name
+		for _, a := range []string{"DescribeSecurityGroups", "DescribeSubnets", "DescribeVpcs"} {
+			if !c.who.allows("ec2:" + a) {
+				return refuse("AccessDeniedException", "Your access has been denied by EC2, please make sure your request credentials have permission to %s for %s. EC2 Error Code: UnauthorizedOperation. EC2 Error Message: You are not authorized to perform this operation.", a, c.rest.function)
+			}
+		}
 	}
 	if c.rest == nil && c.p.has("TagSpecification") && !c.who.allows("ec2:CreateTags") {
 		return denied("ec2", c.who, "ec2:CreateTags", resource)

@@ -14,10 +14,12 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
 	"golang.org/x/time/rate"
 )
 
@@ -51,6 +53,7 @@ type Client struct {
 	transport *http.Transport // nil if it is not ours to close
 	ec2       *ec2.Client
 	lambda    *lambda.Client
+	scaling   *autoscaling.Client
 	sts       *sts.Client
 }
 
@@ -69,6 +72,7 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 			})
 		}),
 		config.WithAppID("bulkhead"),
+		config.WithAPIOptions([]func(*middleware.Stack) error{addComplete}),
 		config.WithLogger(logging.Nop{}), // what matters is an error; the rest would be told to an operator who did not ask
 	}
 	if opt.Profile != "" {
@@ -106,7 +110,7 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 		cfg.Credentials = aws.NewCredentialsCache(provider)
 	}
 	c.cfg = cfg
-	c.ec2, c.lambda, c.sts = ec2.NewFromConfig(cfg), lambda.NewFromConfig(cfg), sts.NewFromConfig(cfg)
+	c.ec2, c.lambda, c.sts, c.scaling = ec2.NewFromConfig(cfg), lambda.NewFromConfig(cfg), sts.NewFromConfig(cfg), autoscaling.NewFromConfig(cfg)
 	return c, nil
 }
 

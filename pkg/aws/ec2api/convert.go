@@ -44,7 +44,7 @@ func (p *parser) iface(x *types.NetworkInterface) Interface {
 	}
 	n.Operator = operator(x.Operator)
 	if t := x.ConnectionTrackingConfiguration; t != nil {
-		n.TCPEstablished = time.Duration(aws.ToInt32(t.TcpEstablishedTimeout)) * time.Second
+		n.Tracking = tracking(t.TcpEstablishedTimeout, t.UdpStreamTimeout, t.UdpTimeout)
 	}
 	if s := aws.ToString(x.PrivateIpAddress); s != "" {
 		if a, ok := p.addr(s, n.ID); ok {
@@ -73,6 +73,11 @@ func (p *parser) iface(x *types.NetworkInterface) Interface {
 	}
 	n.sort()
 	return n
+}
+
+func tracking(tcp, stream, udp *int32) Tracking {
+	seconds := func(n *int32) time.Duration { return time.Duration(aws.ToInt32(n)) * time.Second }
+	return Tracking{seconds(tcp), seconds(stream), seconds(udp)}
 }
 
 func (p *parser) add(n *Interface, s *string) {
@@ -144,7 +149,7 @@ func (p *parser) nested(x *types.InstanceNetworkInterface, i *Instance) Interfac
 		n.DeviceIndex, n.DeleteOnTermination = int(aws.ToInt32(x.Attachment.DeviceIndex)), aws.ToBool(x.Attachment.DeleteOnTermination)
 	}
 	if t := x.ConnectionTrackingConfiguration; t != nil {
-		n.TCPEstablished = time.Duration(aws.ToInt32(t.TcpEstablishedTimeout)) * time.Second
+		n.Tracking = tracking(t.TcpEstablishedTimeout, t.UdpStreamTimeout, t.UdpTimeout)
 	}
 	if s := aws.ToString(x.PrivateIpAddress); s != "" {
 		if a, ok := p.addr(s, n.ID); ok {

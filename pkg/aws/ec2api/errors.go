@@ -1,11 +1,13 @@
 package ec2api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -38,6 +40,7 @@ type Error struct {
 	Role    string // that was assumed for it; "" for none
 	Code    string // AWS's, "UnauthorizedOperation"; "" if there was no answer
 	Message string // AWS's, or what stood in the way
+	Needs   string // the IAM action that was denied, where that is another one than Action
 	Err     error  // what the SDK said; may be nil
 }
 
@@ -62,7 +65,7 @@ func (e *Error) Error() string {
 			resource = e.Role
 			return head + fmt.Sprintf("denied (%s); the role's trust policy must name the caller, and the caller needs at least the IAM policy %s", what, leastPolicy(e.Action, resource))
 		}
-		return head + fmt.Sprintf("denied (%s); the least IAM policy that allows it is %s", what, leastPolicy(e.Action, resource))
+		return head + fmt.Sprintf("denied (%s); the least IAM policy that allows it is %s", what, leastPolicy(cmp.Or(e.Needs, e.Action), resource))
 	case Throttled:
 		return head + fmt.Sprintf("AWS still answers that there are too many calls, after %d tries (%s); other programs of the account may be drawing on the same limit", maxAttempts, what)
 	case Credentials:
@@ -137,10 +140,11 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 	// reached EC2.
 	var op *smithy.OperationError
 	for at := err; errors.As(at, &op); at = op.Err {
-		e.Action = strings.ToLower(op.ServiceID) + ":" + strings.TrimSuffix(op.OperationName, "20150331")
+		e.Action = strings.ReplaceAll(strings.ToLower(op.ServiceID), " ", "") + ":" + strings.TrimSuffix(op.OperationName, "20150331")
 	}
 	var api smithy.APIError
 	var dns *net.DNSError
+	var bad *badAnswer
 	switch {
 	case errors.As(err, &api):
 		e.Code, e.Message, e.Kind = api.ErrorCode(), plainMessage(api.ErrorMessage()), kindOfCode(api.ErrorCode())
@@ -149,8 +153,22 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 		if a.Write && e.Code == "AuthFailure" {
 			e.Kind = Refused
 		}
+		// Lambda asks EC2 whether a group is there, which may not know of a new one yet.
+		if e.Code == "InvalidParameterValueException" && strings.Contains(e.Message, "InvalidGroup.NotFound") {
+			e.Kind = NotFound
+		}
+		// A call can need two actions: to make a group with tags is refused for want of
+		// ec2:CreateTags, and the policy that allows CreateSecurityGroup would not help.
+		if m := deniedAction.FindStringSubmatch(e.Message); e.Kind == Denied && m != nil && m[1] != e.Action {
+			e.Needs = m[1]
+		}
+		if m := deniedByEC2.FindStringSubmatch(e.Message); e.Kind == Denied && m != nil {
+			e.Needs = "ec2:" + m[1]
+		}
 	case ctx.Err() != nil:
 		e.Message = "no complete answer in time"
+	case errors.As(err, &bad):
+		e.Kind, e.Message = Malformed, bad.Error()
 	case errors.As(err, &dns) && dns.IsNotFound:
 		e.Message = fmt.Sprintf("there is no host %q; is there a region %q?", dns.Name, c.opt.Region)
 	default:
@@ -158,6 +176,13 @@ func (c *Client) fail(ctx context.Context, a Action, err error) error {
 	}
 	return e
 }
+
+// deniedAction is how IAM names what it denies, whatever the service (IAM user guide,
+// "Troubleshoot access denied error messages").
+var deniedAction = regexp.MustCompile(`is not authorized to perform: ([a-z0-9-]+:[A-Za-z0-9]+)`)
+
+// deniedByEC2 is how Lambda names what EC2 denied the caller.
+var deniedByEC2 = regexp.MustCompile(`denied by EC2, .* permission to (Describe[A-Za-z]+) for`)
 
 // plainMessage leaves out the encoded explanation that EC2 appends to a denial: some
 // hundred letters that only sts:DecodeAuthorizationMessage can read.

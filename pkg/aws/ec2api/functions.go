@@ -26,22 +26,46 @@ func (c *Client) Functions(ctx context.Context, vpcs ...string) ([]Function, err
 		return nil, err
 	}
 	var list []Function
-	for _, x := range all {
-		at := x.VpcConfig
+	for i := range all {
+		at := all[i].VpcConfig
 		if at == nil || len(at.SubnetIds) == 0 || len(vpcs) > 0 && !slices.Contains(vpcs, aws.ToString(at.VpcId)) {
 			continue
 		}
-		f := Function{
-			ARN: unversioned(aws.ToString(x.FunctionArn)), Name: aws.ToString(x.FunctionName), VPC: aws.ToString(at.VpcId),
-			Subnets: slices.Sorted(slices.Values(at.SubnetIds)), Groups: slices.Sorted(slices.Values(at.SecurityGroupIds)), IPv6: aws.ToBool(at.Ipv6AllowedForDualStack),
-			Runtime: string(x.Runtime), Role: aws.ToString(x.Role), State: string(x.State), UpdateStatus: string(x.LastUpdateStatus), Revision: aws.ToString(x.RevisionId),
-		}
-		if p := strings.Split(f.ARN, ":"); len(p) > 4 {
-			f.Owner = p[4]
-		}
-		list = append(list, f)
+		list = append(list, function(&all[i]))
 	}
 	return inOrder(c, listFunctions, &parser{}, list, func(x Function) string { return x.ARN })
+}
+
+// Function reads one function, with what is told of none in a list: its state, and how far
+// its last update is.
+func (c *Client) Function(ctx context.Context, arn string) (f Function, err error) {
+	err = c.call(ctx, getFunction, func() error {
+		out, err := c.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &arn})
+		if err != nil {
+			return err
+		}
+		f = function(&types.FunctionConfiguration{
+			FunctionArn: out.FunctionArn, FunctionName: out.FunctionName, VpcConfig: out.VpcConfig, Runtime: out.Runtime, Role: out.Role,
+			State: out.State, LastUpdateStatus: out.LastUpdateStatus, LastUpdateStatusReason: out.LastUpdateStatusReason, RevisionId: out.RevisionId,
+		})
+		return nil
+	})
+	return f, err
+}
+
+func function(x *types.FunctionConfiguration) Function {
+	f := Function{
+		ARN: unversioned(aws.ToString(x.FunctionArn)), Name: aws.ToString(x.FunctionName), Runtime: string(x.Runtime), Role: aws.ToString(x.Role),
+		State: string(x.State), UpdateStatus: string(x.LastUpdateStatus), Reason: aws.ToString(x.LastUpdateStatusReason), Revision: aws.ToString(x.RevisionId),
+	}
+	if at := x.VpcConfig; at != nil {
+		f.VPC, f.IPv6 = aws.ToString(at.VpcId), aws.ToBool(at.Ipv6AllowedForDualStack)
+		f.Subnets, f.Groups = slices.Sorted(slices.Values(at.SubnetIds)), slices.Sorted(slices.Values(at.SecurityGroupIds))
+	}
+	if p := strings.Split(f.ARN, ":"); len(p) > 4 {
+		f.Owner = p[4]
+	}
+	return f
 }
 
 // unversioned is the ARN of a function without the version that may follow its name

@@ -14,11 +14,12 @@ import (
 // The most that a page may hold. Without a number EC2 answers in one piece, and counts
 // the call against a smaller bucket.
 const (
-	pageSize       = 1000
-	pageSizeSmall  = 200 // launch templates
-	pageSizeLists  = 100 // prefix lists and their entries
-	pageSizeLambda = 50
-	maxFilter      = 200 // values of one filter
+	pageSize        = 1000
+	pageSizeSmall   = 200 // launch templates
+	pageSizeLists   = 100 // prefix lists and their entries
+	pageSizeLambda  = 50
+	pageSizeScaling = 100
+	maxFilter       = 200 // values of one filter
 )
 
 // hidden asks for what services of AWS manage and the account has hidden from its own
@@ -49,6 +50,9 @@ func (c *Client) Instances(ctx context.Context, vpcs ...string) ([]Instance, err
 	var p parser
 	var list []Instance
 	for i := range all {
+		if len(all[i].Instances) == 0 {
+			return nil, c.malformed(describeInstances, "has no instances in reservation %q", aws.ToString(all[i].ReservationId))
+		}
 		for j := range all[i].Instances {
 			list = append(list, p.instance(&all[i].Instances[j], aws.ToString(all[i].OwnerId)))
 		}

@@ -27,9 +27,17 @@ type Interface struct {
 	Requester             string // who made it on the account's behalf
 	RequesterManaged      bool   // a service made it: its groups are the service's to change
 	Operator              string // the service that manages it, where AWS says so
-	// TCPEstablished is how long an idle connection stays tracked; 0 is the default, five days.
-	TCPEstablished time.Duration
-	Tags           map[string]string
+	Tracking              Tracking
+	Tags                  map[string]string
+}
+
+// Tracking is how long a silent flow stays tracked, and so passes whatever becomes of the
+// rule that let it in; 0 is AWS's default (EC2 API reference,
+// ConnectionTrackingSpecificationRequest).
+type Tracking struct {
+	TCPEstablished time.Duration // default 432,000 s
+	UDPStream      time.Duration // of flows with more than one request; default 180 s
+	UDP            time.Duration // default 30 s
 }
 
 // Instance is an EC2 instance, its interfaces as it names them itself: without Zone,
@@ -124,22 +132,32 @@ type Function struct {
 	Subnets, Groups       []string // sorted
 	IPv6                  bool     // it may use IPv6 in subnets that have both families
 	Runtime, Role         string
-	State, UpdateStatus   string            // "Active", "Pending", ...; "Successful", "InProgress", "Failed"
+	State, UpdateStatus   string            // "Active", "Pending", ...; "Successful", "InProgress", "Failed". Filled by Client.Function alone
+	Reason                string            // why the last update failed, likewise
 	Revision              string            // of its configuration, see SetFunctionGroups
 	Tags                  map[string]string // filled by FunctionTags
 }
 
-// LaunchTemplate is what an auto scaling group launches instances from.
-type LaunchTemplate struct {
-	ID, Name                      string
-	DefaultVersion, LatestVersion int64
-	Tags                          map[string]string
+// TemplateVersion is one version of a launch template, which instances are started from.
+type TemplateVersion struct {
+	Template, Name string
+	Version        int64
+	Default        bool // what a launch takes that names no version
+	// Interfaces are the groups of each interface that an instance starts with, sorted;
+	// none is those of the VPC's default group, or of what whoever launches says.
+	Interfaces [][]string
+	Groups     []string // of all of them, sorted
 }
 
-// TemplateVersion is one version of a launch template. Groups are those of all the
-// interfaces that it describes, sorted.
-type TemplateVersion struct {
-	Template string
-	Version  int64
-	Groups   []string
+// ScalingGroup is an Auto Scaling group.
+type ScalingGroup struct {
+	Name string
+	// Templates are all that it may launch from; Configuration is a launch configuration,
+	// where it has one in their place.
+	Templates     []TemplateUse
+	Configuration string
 }
+
+// TemplateUse names a version of a launch template: "$Default", "$Latest", or a number.
+// AWS tells the ID, the name or both.
+type TemplateUse struct{ Template, Name, Version string }

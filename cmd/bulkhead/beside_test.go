@@ -329,3 +329,63 @@ func TestBesideUfw(t *testing.T) {
 	p.rest("alone again", "passes")
 	p.end()
 }
+
+// kubeRules are what kube-proxy writes by iptables-restore (mode iptables, without the
+// chains of single services): packets are marked to be masqueraded, and what fits no flow
+// is dropped.
+const kubeRules = `*nat
+:KUBE-SERVICES - [0:0]
+:KUBE-POSTROUTING - [0:0]
+:KUBE-MARK-MASQ - [0:0]
+-F KUBE-SERVICES
+-F KUBE-POSTROUTING
+-F KUBE-MARK-MASQ
+-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN
+-A KUBE-POSTROUTING -j MARK --xor-mark 0x4000
+-A KUBE-POSTROUTING -j MASQUERADE --random-fully
+-A KUBE-MARK-MASQ -j MARK --or-mark 0x4000
+COMMIT
+*filter
+:KUBE-FORWARD - [0:0]
+-F KUBE-FORWARD
+-A KUBE-FORWARD -m conntrack --ctstate INVALID -j DROP
+-A KUBE-FORWARD -m mark --mark 0x4000/0x4000 -j ACCEPT
+-A KUBE-FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+COMMIT
+`
+
+// kubeJumps lead to them; kube-proxy adds them one by one where they are missing.
+const kubeJumps = `
+iptables -t nat -I PREROUTING -j KUBE-SERVICES
+iptables -t nat -I OUTPUT -j KUBE-SERVICES
+iptables -t nat -I POSTROUTING -j KUBE-POSTROUTING
+iptables -t filter -I FORWARD -j KUBE-FORWARD
+`
+
+// kube-proxy's rules come, and are written anew, beside us. There is no cluster: the rules
+// are loaded by the program that it loads them with. The plan is refused, because
+// they read packets' marks and may drop, and says so; what is in force stays.
+func TestBesideKubeProxy(t *testing.T) {
+	s, p, live := enforced(t)
+	p.rest("alone", "passes")
+	own := s.own()
+	s.write("kube.rules", kubeRules)
+	load := "iptables-restore --noflush < " + filepath.Join(s.dir, "kube.rules")
+	kube := s.beside("touch /run/ready; exec sleep 1000")
+	s.until("the machine is ready", func() bool { _, code := kube.run("test", "-e", "/run/ready"); return code == 0 })
+	p.do("kube-proxy's rules come", "", func() { kube.must("sh", "-ec", load+kubeJumps) })
+	p.rest("beside kube-proxy", "passes")
+	s.notProved("beside kube-proxy", `table ip filter chain KUBE-FORWARD .* may drop packets`, `chain KUBE-POSTROUTING .*MARK`)
+	p.do("they are written anew", "passes", func() { kube.must("sh", "-ec", load) })
+	p.rest("after that", "passes")
+	s.lives(live, "beside kube-proxy")
+	if now := s.own(); now != own {
+		t.Errorf("our table is another one:\n%s\nbefore:\n%s", now, own)
+	}
+	p.end()
+	p.list = nil
+	p.tr = s.send()
+	p.putBack()
+	p.rest("our table is back", "passes")
+	p.end()
+}

@@ -126,22 +126,14 @@ func (a *app) overridden(ctx context.Context, path string, o override, alone fun
 	if err != nil {
 		return err
 	}
-	st, err := a.openState(s, "override")
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	devices, err := s.Devices(ctx, false)
-	if err != nil {
-		return err
-	}
-	defer reconcile.Close(devices)
-	out, err = alone(ctx, a.controller(st), s, devices)
-	if err != nil {
-		return withCode(exitRefused, err)
-	}
-	a.sayDone(&out, false)
-	return nil
+	return a.controlling(ctx, s, "override", func(c *controller.Controller, devices []*reconcile.Device) error {
+		out, err := alone(ctx, c, s, devices)
+		if err != nil {
+			return withCode(exitRefused, err)
+		}
+		a.sayDone(&out, false)
+		return nil
+	})
 }
 
 func (a *app) sayDone(out *daemon.DoneAnswer, daemon bool) {
@@ -198,33 +190,24 @@ func (a *app) approveAlone(ctx context.Context, id string, o applyOptions) error
 	if err != nil {
 		return err
 	}
-	st, err := a.openState(s, "approve")
-	if err != nil {
-		return err
-	}
-	defer st.Close()
-	devices, err := s.Devices(ctx, false)
-	if err != nil {
-		return err
-	}
-	defer reconcile.Close(devices)
-	c := a.controller(st)
-	reason := "approved by " + c.Who
-	if o.reason != "" {
-		reason += ": " + o.reason
-	}
-	p, err := c.Pass(ctx, s, devices, controller.PassOptions{Plan: id, Approved: true, Accept: o.accept, Reason: reason})
-	if errors.Is(err, controller.ErrStale) {
-		return withCode(exitRefused, err)
-	}
-	if p == nil {
-		return err
-	}
-	said := daemon.PassAnswer{Result: p.Result, Why: p.Why}
-	if p.Apply != nil {
-		said.Apply = p.Apply.Apply.ID
-	}
-	return errors.Join(err, a.sayPass(&said))
+	return a.controlling(ctx, s, "approve", func(c *controller.Controller, devices []*reconcile.Device) error {
+		reason := "approved by " + c.Who
+		if o.reason != "" {
+			reason += ": " + o.reason
+		}
+		p, err := c.Pass(ctx, s, devices, controller.PassOptions{Plan: id, Approved: true, Accept: o.accept, Reason: reason})
+		if errors.Is(err, controller.ErrStale) {
+			return withCode(exitRefused, err)
+		}
+		if p == nil {
+			return err
+		}
+		said := daemon.PassAnswer{Result: p.Result, Why: p.Why}
+		if p.Apply != nil {
+			said.Apply = p.Apply.Apply.ID
+		}
+		return errors.Join(err, a.sayPass(&said))
+	})
 }
 
 // sayPass prints what a pass of the daemon came to.

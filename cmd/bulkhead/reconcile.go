@@ -61,7 +61,29 @@ func (a *app) reconcile(ctx context.Context, o reconcileOptions) error {
 	if err := knownPoints(s, o.Only); err != nil {
 		return err
 	}
-	st, err := a.openState(s, "reconcile")
+	o.Approved = o.Plan != ""
+	return a.controlling(ctx, s, "reconcile", func(c *controller.Controller, devices []*reconcile.Device) error {
+		p, err := c.Pass(ctx, s, devices, o.PassOptions)
+		if errors.Is(err, controller.ErrStale) {
+			return withCode(exitRefused, err)
+		}
+		if p == nil {
+			return err
+		}
+		if reportErr := a.report(ctx, p, o); reportErr != nil && err == nil {
+			err = reportErr
+		}
+		if err != nil {
+			return err
+		}
+		return passExit(p)
+	})
+}
+
+// controlling opens a site's state for writing, and its devices, for as long as f works
+// with them.
+func (a *app) controlling(ctx context.Context, s *reconcile.Site, command string, f func(*controller.Controller, []*reconcile.Device) error) error {
+	st, err := a.openState(s, command)
 	if err != nil {
 		return err
 	}
@@ -71,21 +93,7 @@ func (a *app) reconcile(ctx context.Context, o reconcileOptions) error {
 		return err
 	}
 	defer reconcile.Close(devices)
-	o.Approved = o.Plan != ""
-	p, err := a.controller(st).Pass(ctx, s, devices, o.PassOptions)
-	if errors.Is(err, controller.ErrStale) {
-		return withCode(exitRefused, err)
-	}
-	if p == nil {
-		return err
-	}
-	if reportErr := a.report(ctx, p, o); reportErr != nil && err == nil {
-		err = reportErr
-	}
-	if err != nil {
-		return err
-	}
-	return passExit(p)
+	return f(a.controller(st), devices)
 }
 
 // passExit turns the result of a pass into an exit code.

@@ -72,6 +72,18 @@ type executor struct {
 	wrote bool
 }
 
+// all are the IDs of groups.
+func (x *executor) all(keys []string) (ids []string, err error) {
+	for _, k := range keys {
+		id, err := x.id(k)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
 // id is the ID of a group.
 func (x *executor) id(key string) (string, error) {
 	if id, ok := x.made[key]; ok {
@@ -97,13 +109,9 @@ func (x *executor) do(ctx context.Context, c *call) error {
 	case c.function != "":
 		return x.moveFunction(ctx, c)
 	case len(c.set) > 0:
-		var ids []string
-		for _, k := range c.set {
-			id, err := x.id(k)
-			if err != nil {
-				return err
-			}
-			ids = append(ids, id)
+		ids, err := x.all(c.set)
+		if err != nil {
+			return err
 		}
 		return x.patient(ctx, ec2api.NotFound, func() error { return x.c.SetGroups(ctx, c.iface, ids) })
 	case c.iface != "" && c.tags != nil:

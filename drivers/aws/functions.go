@@ -249,13 +249,9 @@ func (p *planner) function(w *Function) {
 
 // moveFunction changes the groups of a function and waits until AWS is done with it.
 func (x *executor) moveFunction(ctx context.Context, c *call) error {
-	var ids []string
-	for _, k := range c.set {
-		id, err := x.id(k)
-		if err != nil {
-			return err
-		}
-		ids = append(ids, id)
+	ids, err := x.all(c.set)
+	if err != nil {
+		return err
 	}
 	slices.Sort(ids)
 	f, err := x.settled(ctx, c.function)

@@ -91,15 +91,20 @@ func (d *demo) edit(file, old, with string) error {
 
 // load works the site out as it is now.
 func (d *demo) load(ctx context.Context) error {
-	s, diags, err := reconcile.Load(ctx, d.siteDir(), time.Now(), drivers.Kinds(), false)
-	if err != nil {
-		return err
+	s, err := loadSite(ctx, d.siteDir())
+	if err == nil {
+		d.site = s
 	}
-	if s == nil {
-		return fmt.Errorf("the demo's site has errors:\n%s", diags.Text(nil))
+	return err
+}
+
+// loadSite works a site directory out, without its sources.
+func loadSite(ctx context.Context, dir string) (*reconcile.Site, error) {
+	s, diags, err := reconcile.Load(ctx, dir, time.Now(), drivers.Kinds(), false)
+	if err == nil && s == nil {
+		err = fmt.Errorf("the demo's site has errors:\n%s", diags.Text(nil))
 	}
-	d.site = s
-	return nil
+	return s, err
 }
 
 // cable is one network of the plant and who is on it.

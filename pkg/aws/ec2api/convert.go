@@ -46,12 +46,7 @@ func (p *parser) iface(x *types.NetworkInterface) Interface {
 	if t := x.ConnectionTrackingConfiguration; t != nil {
 		n.Tracking = tracking(t.TcpEstablishedTimeout, t.UdpStreamTimeout, t.UdpTimeout)
 	}
-	if s := aws.ToString(x.PrivateIpAddress); s != "" {
-		if a, ok := p.addr(s, n.ID); ok {
-			n.Primary = a
-			n.Addresses = append(n.Addresses, a)
-		}
-	}
+	p.primary(&n, x.PrivateIpAddress)
 	for _, a := range x.PrivateIpAddresses {
 		p.add(&n, a.PrivateIpAddress)
 		if a.Association != nil {
@@ -78,6 +73,17 @@ func (p *parser) iface(x *types.NetworkInterface) Interface {
 func tracking(tcp, stream, udp *int32) Tracking {
 	seconds := func(n *int32) time.Duration { return time.Duration(aws.ToInt32(n)) * time.Second }
 	return Tracking{seconds(tcp), seconds(stream), seconds(udp)}
+}
+
+// primary reads the address that an interface has from its birth on.
+func (p *parser) primary(n *Interface, s *string) {
+	if aws.ToString(s) == "" {
+		return
+	}
+	if a, ok := p.addr(*s, n.ID); ok {
+		n.Primary = a
+		n.Addresses = append(n.Addresses, a)
+	}
 }
 
 func (p *parser) add(n *Interface, s *string) {
@@ -151,12 +157,7 @@ func (p *parser) nested(x *types.InstanceNetworkInterface, i *Instance) Interfac
 	if t := x.ConnectionTrackingConfiguration; t != nil {
 		n.Tracking = tracking(t.TcpEstablishedTimeout, t.UdpStreamTimeout, t.UdpTimeout)
 	}
-	if s := aws.ToString(x.PrivateIpAddress); s != "" {
-		if a, ok := p.addr(s, n.ID); ok {
-			n.Primary = a
-			n.Addresses = append(n.Addresses, a)
-		}
-	}
+	p.primary(&n, x.PrivateIpAddress)
 	for _, a := range x.PrivateIpAddresses {
 		p.add(&n, a.PrivateIpAddress)
 		if a.Association != nil {

@@ -27,13 +27,14 @@ type size struct {
 	quiet     time.Duration
 	responses int
 	takes     int // changes of the site directory that the daemon takes over
+	instances int // of the simulated cloud
 }
 
 func sizeOf(small bool) size {
 	if !small {
 		return size{estate.New, estate.Peers, estate.Addresses100k, estate.Million, packetSize{
 			flows: 10_000, sampled: 300, rounds: 15, fresh: 5_000, freshRounds: 15,
-		}, 500, 400, 20, 4000, 1000, 30 * time.Second, 3, 2}
+		}, 500, 400, 20, 4000, 1000, 30 * time.Second, 3, 2, 1000}
 	}
 	few := func(n int) func() *estate.Estate { return func() *estate.Estate { return estate.Small(n) } }
 	return size{
@@ -46,11 +47,11 @@ func sizeOf(small bool) size {
 		packets: packetSize{flows: 200, sampled: 40, rounds: 3, fresh: 200, freshRounds: 3},
 		moves:   15,
 		proofs:  3, policies: 2,
-		day: 240, cells: 20, quiet: time.Second, responses: 2, takes: 1,
+		day: 240, cells: 20, quiet: time.Second, responses: 2, takes: 1, instances: 50,
 	}
 }
 
 // rows are the lines of the table, in its order.
 func rows(s size) []harness.Row {
-	return slices.Concat(estateRows(s), liveRows(s), dayRows(s), loadRows(s), packetRows(s), driftRows(s), daemonRows(s))
+	return slices.Concat(estateRows(s), liveRows(s), dayRows(s), loadRows(s), packetRows(s), driftRows(s), daemonRows(s), cloudRows(s))
 }

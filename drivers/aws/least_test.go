@@ -138,7 +138,8 @@ func TestNothingChangedIsReads(t *testing.T) {
 	}
 	for _, c := range log {
 		named := c.Params["GroupId.1"] != "" || c.Params["PrefixListId"] != ""
-		if c.Mutating || c.Params["MaxResults"] == "" && !named {
+		paged := c.Params["MaxResults"] != "" || c.Params["MaxRecords"] != "" // EC2's, and Auto Scaling's
+		if c.Mutating || !paged && !named {
 			t.Errorf("%s %v", c.Action, c.Params)
 		}
 	}

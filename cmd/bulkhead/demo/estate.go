@@ -67,7 +67,7 @@ func (e *estate) names() []string { return slices.Sorted(maps.Keys(e.in)) }
 
 // key is allowed what the least policy allows, and nothing else.
 func (e *estate) key() awstest.Key {
-	return e.w.AddAccount(simAccount).AddKey("bulkhead", ec2api.ActionsFor(ec2api.Observe, ec2api.Enforce)...)
+	return e.w.AddAccount(simAccount).AddKey("bulkhead", ec2api.ActionsFor(ec2api.Inventory, ec2api.Observe, ec2api.Enforce)...)
 }
 
 // tag is what an instance is tagged with.

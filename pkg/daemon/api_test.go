@@ -47,13 +47,18 @@ func openStore(t testing.TB, dir string) *store.Store {
 	return st
 }
 
+// write makes a file of a site, at once: a daemon that looks meanwhile sees the old one or
+// the new one, and not the half.
 func write(t testing.TB, dir, name, text string) {
 	t.Helper()
 	name = filepath.Join(dir, name)
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+	err := os.MkdirAll(filepath.Dir(name), 0o700)
+	f, tempErr := os.CreateTemp(filepath.Dir(dir), "write")
+	if err = errors.Join(err, tempErr); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	_, err = f.WriteString(text)
+	if err = errors.Join(err, f.Close(), os.Rename(f.Name(), name)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -38,7 +38,7 @@ var layers = []struct {
 	{"bulkhead/pkg/store", 9},
 	{"bulkhead/pkg/apply", 10},
 	{"bulkhead/pkg/live", 11},
-	{"bulkhead/pkg/reconcile", 11},
+	{"bulkhead/pkg/reconcile", 12},
 	{"bulkhead/pkg/lab", 0},
 	{"bulkhead/pkg/probe", 6},
 	{"bulkhead/examples", 0},
@@ -51,11 +51,11 @@ var layers = []struct {
 	{"bulkhead/drivers/nftables", 9},
 	{"bulkhead/drivers", 10},
 	{"bulkhead/bench/harness", 1},
-	{"bulkhead/bench", 14},
-	{"bulkhead/pkg/controller", 12},
-	{"bulkhead/pkg/daemon", 13},
-	{"bulkhead/cmd/bulkhead/demo", 14},
-	{"bulkhead/cmd/bulkhead", 15},
+	{"bulkhead/bench", 15},
+	{"bulkhead/pkg/controller", 13},
+	{"bulkhead/pkg/daemon", 14},
+	{"bulkhead/cmd/bulkhead/demo", 15},
+	{"bulkhead/cmd/bulkhead", 16},
 }
 
 func level(pkg string) (int, bool) {

@@ -89,11 +89,16 @@ func Open(ctx context.Context, opt Options) (*Client, error) {
 		}
 		return nil, &Error{Kind: Credentials, Action: "load AWS configuration", Region: opt.Region, Role: opt.Role, Message: what, Err: err}
 	}
-	// An own transport, so that Close can end its connections; made from the SDK's, which
-	// has what AWS_CA_BUNDLE names.
+	// An own transport, so that Close can end its connections, and one that gives no answer
+	// is given up; made from the SDK's, which has what AWS_CA_BUNDLE names. Where that is not
+	// set the SDK leaves the client to each service, and there is none here yet.
 	if opt.HTTP != nil {
 		cfg.HTTPClient = opt.HTTP
-	} else if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+	} else {
+		b, ok := cfg.HTTPClient.(*awshttp.BuildableClient)
+		if !ok {
+			b = awshttp.NewBuildableClient()
+		}
 		c.transport = b.GetTransport()
 		c.transport.ResponseHeaderTimeout = answerTimeout
 		cfg.HTTPClient = &http.Client{Transport: c.transport, CheckRedirect: func(*http.Request, []*http.Request) error {

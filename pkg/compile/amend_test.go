@@ -222,7 +222,7 @@ func TestAmendedTablesAreDecide(t *testing.T) {
 // turn, or none.
 func TestAmendedOrderIsDecide(t *testing.T) {
 	kept, refused := 0, 0
-	tries.Check(t, func(t *rapid.T) {
+	tries.Checks(t, 400, func(t *rapid.T) { // one in five finds a table
 		end := func(what string) string {
 			return fmt.Sprint(rapid.SampledFrom([]string{"site", "role", "env"}).Draw(t, what), rapid.IntRange(0, 1).Draw(t, "which"))
 		}
@@ -259,7 +259,7 @@ func TestAmendedOrderIsDecide(t *testing.T) {
 		}
 	})
 	t.Logf("%d policies were given a table, %d found none", kept, refused)
-	if tries.All && (kept < 5 || refused < 20) {
+	if tries.All && (kept < 20 || refused < 5) {
 		t.Error("the test shows little")
 	}
 }

@@ -79,7 +79,7 @@ func (c *Controller) NoteMoves(devices, assets []string) error {
 		return err
 	}
 	_, err = c.Store.AppendAudit(store.Entry{Who: c.Who, From: c.From, Action: "move", Object: named(assets),
-		Reason: "what the inventory says of it has changed", Result: "moved ahead of the plan on " + strings.Join(devices, ", ")})
+		Reason: "what the inventory says of it has changed", Result: "begun, ahead of the plan, on " + strings.Join(devices, ", ")})
 	return err
 }
 

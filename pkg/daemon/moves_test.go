@@ -8,14 +8,19 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"bulkhead/bench/estate"
 	"bulkhead/drivers"
+	"bulkhead/drivers/nftables"
 	"bulkhead/pkg/apply"
+	"bulkhead/pkg/config"
 	"bulkhead/pkg/controller"
 	"bulkhead/pkg/daemon"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/reconcile"
 	"bulkhead/pkg/store"
 )
@@ -30,10 +35,11 @@ type moves struct {
 	plain []int    // see findPlain
 	log   strings.Builder
 	ctx   context.Context
+	stop  func() // ends the daemon
 }
 
 // startMoves starts it and waits until assets can be moved.
-func startMoves(t *testing.T, extra string) *moves {
+func startMoves(t *testing.T, extra string, kinds ...driver.Kind) *moves {
 	m := &moves{t: t, dir: t.TempDir(), st: openStore(t, t.TempDir())}
 	e := estate.New(estate.Scale(8000))
 	if err := e.WriteSite(m.dir); err != nil {
@@ -51,23 +57,32 @@ func startMoves(t *testing.T, extra string) *moves {
 		t.Fatal(err)
 	}
 	m.lines = strings.Split(string(csv), "\n")
-	m.d = daemon.New(daemon.Options{Dir: m.dir, Kinds: drivers.Kinds(), Store: m.st, Interval: time.Hour, MoveFrom: 1000,
+	if kinds == nil {
+		kinds = drivers.Kinds()
+	}
+	m.start(kinds)
+	return m
+}
+
+// start starts a daemon on the site and the state.
+func (m *moves) start(kinds []driver.Kind) {
+	m.d = daemon.New(daemon.Options{Dir: m.dir, Kinds: kinds, Store: m.st, Interval: time.Hour, MoveFrom: 1000,
 		Log: slog.New(slog.NewTextHandler(&m.log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, "test", "here")
-	ctx, stop := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	m.ctx = ctx
 	ended := make(chan error, 1)
 	go func() {
 		err := m.d.Run(ctx)
-		stop() // nobody waits for one that has ended
+		cancel() // nobody waits for one that has ended
 		ended <- err
 	}()
-	t.Cleanup(func() {
-		stop()
+	m.stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-ended; err != nil {
-			t.Error(err)
+			m.t.Error(err)
 		}
 	})
-	return m
+	m.t.Cleanup(m.stop)
 }
 
 func (m *moves) csv() string { return filepath.Join(m.dir, "inventory", "estate.csv") }
@@ -307,4 +322,75 @@ func (m *moves) losing(s *reconcile.Site) (from int, to, service, role string) {
 	}
 	m.t.Fatal("nobody would lose anything")
 	return
+}
+
+// liar is a driver that reads moved addresses back otherwise than they are.
+type liar struct {
+	*nftables.Driver
+	lies *atomic.Bool
+}
+
+func (l liar) Mover(ctx context.Context, now, rendered driver.State) (driver.Mover, error) {
+	m, err := l.Driver.Mover(ctx, now, rendered)
+	return lyingMover{m, l.lies}, err
+}
+
+type lyingMover struct {
+	driver.Mover
+	lies *atomic.Bool
+}
+
+func (m lyingMover) Check(ctx context.Context) ([]driver.Moved, error) {
+	list, err := m.Mover.Check(ctx)
+	for i := range list {
+		if m.lies.Load() {
+			list[i].Word ^= 1 << 20
+		}
+	}
+	return list, err
+}
+
+// A device that does not read back as what it was told is not believed: the plan looks at
+// all of it, at once. And one whose controller died with moves under way is written down
+// by the next.
+func TestMovesThatAreNotProved(t *testing.T) {
+	var lies atomic.Bool
+	kind := *drivers.Find("nftables")
+	open := kind.Open
+	kind.Open = func(site string, points []config.Point) (driver.Driver, error) {
+		d, err := open(site, points)
+		if err != nil {
+			return nil, err
+		}
+		return liar{d.(*nftables.Driver), &lies}, nil
+	}
+	m := startMoves(t, "limits: {first_enforcement: accept}\n", kind)
+	m.look()
+	m.inStep("at the start")
+	m.findPlain()
+	x := m.plain[0]
+	lies.Store(true)
+	m.role(x, m.another(x))
+	before := m.d.View().Pass
+	if text := m.look(); strings.Contains(text, moved) || !strings.Contains(text, "a change of assets could not be made ahead of the plan") || !strings.Contains(text, "not proved") {
+		t.Errorf("the device read back as another one: %s", text)
+	}
+	m.inStep("after the plan")
+	if m.d.View().Pass == before {
+		t.Error("no pass has looked at the device")
+	}
+
+	m.stop()
+	c := &controller.Controller{Store: m.st, Now: time.Now, Who: "eva"}
+	y := idOf(m.lines[m.plain[1]])
+	if err := c.NoteMoves([]string{m.d.View().Devices[0].Name}, []string{y}); err != nil {
+		t.Fatal(err)
+	}
+	m.start([]driver.Kind{kind})
+	m.look()
+	m.inStep("with another controller")
+	last, err := m.st.History(1)
+	if err != nil || last[0].State != store.Confirmed || last[0].Reason != "moved ahead of the plan: "+y {
+		t.Errorf("the history ends with %+v %v", last[0], err)
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"bulkhead/pkg/classify"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/config"
+	"bulkhead/pkg/diag"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/live"
 	"bulkhead/pkg/packet"
@@ -43,6 +44,7 @@ type Footing struct {
 	now    *Site // with what has moved since
 	d      *Device
 	follow *live.Follower
+	groups *classify.Classifier
 	named  []netip.Addr
 	moved  map[netip.Addr]int // since s -> class of its matrix
 
@@ -129,11 +131,11 @@ func (f *Footing) stand(ctx context.Context, have driver.State, enforced map[str
 	if !ch.Empty() {
 		return wait("%s is not in step", d.Name)
 	}
-	cl, diags := classify.Compile(s.Config.Book, nil)
-	if diags.HasErrors() {
+	var diags *diag.List
+	if f.groups, diags = classify.Compile(s.Config.Book, nil); diags.HasErrors() {
 		return wait("the groups' expressions cannot be compiled")
 	}
-	f.follow, err = live.Follow(ctx, live.InStep{Driver: d.Driver, Points: d.Points, Matrix: s.Matrix, View: want.View, Rendered: r.State, Read: have, Classes: cl,
+	f.follow, err = live.Follow(ctx, live.InStep{Driver: d.Driver, Points: d.Points, Matrix: s.Matrix, View: want.View, Rendered: r.State, Read: have, Classes: f.groups,
 		In: compile.Input{Assets: s.Inventory.Assets, Book: s.Config.Book, Where: s.Members.Matches, Now: s.Now}})
 	if errors.Is(err, live.ErrWhole) {
 		return fmt.Errorf("%w: %w", ErrWait, err)

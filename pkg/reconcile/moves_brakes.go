@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"bulkhead/inventory"
-	"bulkhead/pkg/classify"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
 )
@@ -17,16 +16,12 @@ func (f *Footing) brakes(changed []*inventory.Asset, gone []string) error {
 	if f.gone += len(gone); f.gone*100 > limit*f.ids {
 		return wait("more than %d %% of the assets are gone (assets_lost_percent)", limit)
 	}
-	cl, diags := classify.Compile(s.Config.Book, nil)
-	if diags.HasErrors() {
-		return wait("the groups' expressions cannot be compiled")
-	}
 	for _, id := range gone {
 		f.left(f.groupsOf(id), nil)
 		f.of[id] = nil
 	}
 	for _, a := range changed {
-		m := cl.Reclassify(a)
+		m := f.groups.Reclassify(a)
 		if len(m.Undecided) > 0 {
 			return wait("asset %q lacks what decides whether it belongs to group %q", a.ID, m.Undecided[0].Group)
 		}

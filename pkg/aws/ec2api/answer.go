@@ -14,8 +14,9 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// lists are the elements that hold what a read asks for, by operation. AWS sends them empty
-// where there is nothing.
+// lists are the elements that hold what a read asks for, by operation, empty where there is
+// nothing. An answer without its list is refused: should AWS leave an empty one out, which
+// was not tried, then nothing is changed and the error says why.
 var lists = map[string]string{
 	"DescribeImages":                 "imagesSet",
 	"DescribeInstances":              "reservationSet",

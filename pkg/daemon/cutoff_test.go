@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -41,8 +40,8 @@ func TestWhoIsCutOffMeanwhileStaysCutOff(t *testing.T) {
 		return s, devices
 	}
 	cutOff := func() bool {
-		out, err := exec.Command("ip", "netns", "exec", ns, "nft", "get", "element", "inet", "bulkhead_soak", "quarantined4", "{ 10.0.1.10 }").CombinedOutput()
-		return err == nil && strings.Contains(string(out), "10.0.1.10")
+		ok, _ := element(ns, "quarantined4", "10.0.1.10")
+		return ok
 	}
 	s, devices := load(0)
 	if p, err := c.Pass(ctx, s, devices, controller.PassOptions{}); err != nil || p.Result != controller.Applied {

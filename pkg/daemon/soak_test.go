@@ -2,7 +2,6 @@ package daemon_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -164,10 +163,23 @@ func tamper(ns string) bool {
 }
 
 func untampered(ns string) error {
-	if exec.Command("ip", "netns", "exec", ns, "nft", "get", "element", "inet", "bulkhead_soak", "host4", "{ 10.0.2.10 }").Run() != nil {
-		return errors.New("the element is gone")
+	if ok, said := element(ns, "host4", "10.0.2.10"); !ok {
+		return fmt.Errorf("the element is gone: %s", said)
 	}
 	return nil
+}
+
+// element tells whether a set of the site's table has an element, and what nft said. nft
+// does not try a read again that a change interrupted: such a one says nothing of what
+// is there.
+func element(ns, set, key string) (bool, string) {
+	for end := time.Now().Add(10 * time.Second); ; {
+		out, err := exec.Command("ip", "netns", "exec", ns, "nft", "get", "element", "inet", "bulkhead_soak", set, "{ "+key+" }").CombinedOutput()
+		if err != nil && strings.Contains(string(out), "Interrupted system call") && time.Now().Before(end) {
+			continue
+		}
+		return err == nil && strings.Contains(string(out), key), fmt.Sprintf("%v: %s", err, out)
+	}
 }
 
 // An asset that somebody cuts off stays cut off while the daemon makes it part of what
@@ -204,17 +216,13 @@ func TestQuarantineIsNotPutBack(t *testing.T) {
 	if waits, err := c.Quarantine(ctx, v.Site, v.Devices, reconcile.Quarantine{Asset: "web", Until: time.Now().Add(time.Hour), Who: "eva", Reason: "scans"}); err != nil || len(waits) > 0 {
 		t.Fatal(waits, err)
 	}
-	in := func() bool {
-		out, err := exec.Command("ip", "netns", "exec", ns, "nft", "get", "element", "inet", "bulkhead_soak", "quarantined4", "{ 10.0.1.10 }").CombinedOutput()
-		return err == nil && strings.Contains(string(out), "10.0.1.10")
-	}
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
-		if !in() {
-			t.Fatal("the asset is not cut off any more")
+		if ok, said := element(ns, "quarantined4", "10.0.1.10"); !ok {
+			t.Fatalf("the asset is not cut off any more: %s", said)
 		}
 	}
 	settled()
-	if v := d.View(); len(v.Site.Quarantined) != 1 || !in() {
-		t.Errorf("the site does not know of the quarantine: %+v", v.Site.Quarantined)
+	if ok, said := element(ns, "quarantined4", "10.0.1.10"); len(d.View().Site.Quarantined) != 1 || !ok {
+		t.Errorf("the site does not know of the quarantine: %+v, %s", d.View().Site.Quarantined, said)
 	}
 }

@@ -142,11 +142,16 @@ func (s *socket) recv(ctx context.Context) ([]byte, error) {
 
 // wait blocks until the socket is readable or ctx ends.
 func (s *socket) wait(ctx context.Context) error {
+	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
 		_, _ = unix.Write(s.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	})
 	defer func() {
-		if !stop() { // it ran, or runs: a late wake-up costs one turn of the loop
+		// It ran, or still runs: one that runs after the socket is closed would write
+		// into whatever file has got the number since.
+		if !stop() {
+			<-woken
 			var b [8]byte
 			_, _ = unix.Read(s.wake, b[:])
 		}

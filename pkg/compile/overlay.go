@@ -90,34 +90,10 @@ func (p *Point) FailsafeServices(h Header) packet.Services {
 			out = out.Union(f.Services)
 		}
 		if back {
-			out = out.Union(f.answers(h.PortLo, h.PortHi))
+			out = out.Union(Answers(f.Services, h.PortLo, h.PortHi))
 		}
 		if (there || back) && !h.reply {
 			out = out.Union(familyOf(ICMPErrors(), h.flowSrc))
-		}
-	}
-	return out
-}
-
-// answers returns the services of packets that answer the failsafe flow from the
-// given source ports: whatever protocols of it use all of those ports.
-func (f *Failsafe) answers(lo, hi uint16) packet.Services {
-	out := Replies(f.Services)
-	next := uint32(0)
-	for _, span := range f.Services {
-		for proto := max(next, span.Lo>>16); proto <= span.Hi>>16; proto++ {
-			next = proto + 1
-			whole := packet.Services{{Lo: proto << 16, Hi: proto<<16 | 0xffff}}
-			if !packet.HasPorts(uint8(proto)) {
-				if !packet.IsICMP(uint8(proto)) {
-					out = out.Union(whole.Intersect(f.Services))
-				}
-				continue
-			}
-			ports := packet.Services{{Lo: packet.Point(uint8(proto), lo), Hi: packet.Point(uint8(proto), hi)}}
-			if ports.Subtract(f.Services).IsEmpty() {
-				out = out.Union(whole)
-			}
 		}
 	}
 	return out

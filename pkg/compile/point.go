@@ -61,6 +61,9 @@ type Point struct {
 	// such a point filters nothing.
 	Endpoint bool
 	Protects packet.Addrs
+	// Ports are the ports of the point's device that protected addresses hang on, by name,
+	// with the addresses, on a device that judges at its ports. One may hang on several.
+	Ports map[string]packet.Addrs
 	// Own are the addresses of the machine that the point runs on, where known. A
 	// transit point never sees flows to them at the forward hook.
 	Own         packet.Addrs
@@ -118,6 +121,31 @@ var icmpErrors = packet.Services{
 	{Lo: 1<<16 | 3<<8, Hi: 1<<16 | 5<<8 | 0xff},
 	{Lo: 1<<16 | 11<<8, Hi: 1<<16 | 12<<8 | 0xff},
 	{Lo: 58<<16 | 1<<8, Hi: 58<<16 | 4<<8 | 0xff},
+}
+
+// Answers gives the services of packets that answer flows of some services, sent from all of a
+// run of ports: whatever of a protocol with ports of which the run is asked, other protocols
+// as they are, and the replies to queries. It is for devices that keep no state.
+func Answers(s packet.Services, lo, hi uint16) packet.Services {
+	out := Replies(s)
+	next := uint32(0)
+	for _, span := range s {
+		for proto := max(next, span.Lo>>16); proto <= span.Hi>>16; proto++ {
+			next = proto + 1
+			whole := packet.Services{{Lo: proto << 16, Hi: proto<<16 | 0xffff}}
+			if !packet.HasPorts(uint8(proto)) {
+				if !packet.IsICMP(uint8(proto)) {
+					out = out.Union(whole.Intersect(s))
+				}
+				continue
+			}
+			ports := packet.Services{{Lo: packet.Point(uint8(proto), lo), Hi: packet.Point(uint8(proto), hi)}}
+			if ports.Subtract(s).IsEmpty() {
+				out = out.Union(whole)
+			}
+		}
+	}
+	return out
 }
 
 // Replies gives the replies to the queries in s (RFC 792, RFC 4443).

@@ -10,7 +10,8 @@ import (
 // Tracking is what a device's connection tracking says of a packet.
 type Tracking string
 
-// The tracking situations that a proof looks at. A stateless device has New only.
+// The tracking situations that a proof looks at. A device that keeps no state has New, Mid
+// and Later.
 const (
 	// TrackNew is the first packet of a flow.
 	TrackNew Tracking = "new"
@@ -25,6 +26,14 @@ const (
 	TrackRelated Tracking = "related"
 	// TrackUntracked is a packet that somebody took out of tracking.
 	TrackUntracked Tracking = "untracked"
+	// TrackMid is, on a device that keeps no state, a TCP segment with ACK or RST set, which
+	// opens nothing. It must pass where it belongs to a permitted flow in either direction. A
+	// device with this situation at a hook is taken for one that keeps no state there: its
+	// TrackNew is every other packet, answers of other protocols among them.
+	TrackMid Tracking = "acknowledging"
+	// TrackLater is, on a device that keeps no state, a fragment but the first, which has no
+	// ports: whatever of a protocol passes, it may be a piece of.
+	TrackLater Tracking = "later fragment"
 )
 
 // Situation is one way in which packets of flows reach a device.
@@ -35,6 +44,10 @@ type Situation struct {
 	// In is the interface that the packet came in by. "" stands for every interface
 	// that nothing on the device tells apart.
 	In string `json:"in,omitempty"`
+	// Port is the port of a switch that the packet goes through: at the output hook the one
+	// that its sender hangs on, at the input hook the one of its receiver. "" stands for every
+	// port of which no other relation speaks; it is the only one of devices without ports.
+	Port string `json:"port,omitempty"`
 	// SrcPort is the run of source ports (of protocols that have ports) to which the
 	// relation applies; 0 to 65535 where the device does not look at source ports.
 	SrcPortLo uint16 `json:"srcPortLo"`
@@ -59,6 +72,9 @@ type Relation struct {
 	// ByWord is set if Src and Dst depend on the words that the device holds for
 	// addresses, and not on what Rest gives alone.
 	ByWord bool
+	// Open is set for a port's input where nothing filters: what hangs on other ports of the
+	// device is filtered there.
+	Open bool
 	// Domain holds the services that can occur in the situation at all; nil is every
 	// service. (An ICMP message that is no query never opens a tracked flow, so it has
 	// no replies.)

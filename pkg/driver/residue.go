@@ -37,6 +37,7 @@ type Residue struct {
 // destinations, with any of the services, from any of a run of source ports.
 type Flows struct {
 	Hook                 string
+	Tracking             Tracking // the only situation that they are of; "" is any
 	Src, Dst             packet.Addrs
 	Services             packet.Services
 	SrcPortLo, SrcPortHi uint16
@@ -46,6 +47,7 @@ type Flows struct {
 // 24-bit line, which programs read.
 type flowsForm struct {
 	Hook     string      `json:"hook"`
+	Tracking Tracking    `json:"tracking,omitempty"` // "" is any
 	Src      string      `json:"src"`
 	Dst      string      `json:"dst"`
 	Services string      `json:"services"`
@@ -55,7 +57,7 @@ type flowsForm struct {
 
 // MarshalJSON spells the sets out, which have no fields of their own to show.
 func (f Flows) MarshalJSON() ([]byte, error) {
-	form := flowsForm{Hook: f.Hook, Src: f.Src.String(), Dst: f.Dst.String(), Services: f.Services.String(), Line: [][2]uint32{}}
+	form := flowsForm{Hook: f.Hook, Tracking: f.Tracking, Src: f.Src.String(), Dst: f.Dst.String(), Services: f.Services.String(), Line: [][2]uint32{}}
 	if f.SrcPortLo != 0 || f.SrcPortHi != 65535 {
 		form.SrcPorts = fmt.Sprintf("%d-%d", f.SrcPortLo, f.SrcPortHi)
 	}
@@ -72,7 +74,7 @@ func (f *Flows) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	out := Flows{Hook: form.Hook, SrcPortHi: 65535}
+	out := Flows{Hook: form.Hook, Tracking: form.Tracking, SrcPortHi: 65535}
 	if out.Src, err = readAddrs(form.Src); err != nil {
 		return err
 	}

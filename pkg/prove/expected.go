@@ -6,7 +6,9 @@
 package prove
 
 import (
+	"maps"
 	"net/netip"
+	"slices"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
@@ -25,6 +27,14 @@ type Expected struct {
 	class []int
 	memo  map[[2]int]packet.Services
 	cells map[int]packet.Services
+
+	open bool // see driver.Relation.Open
+	// here is what hangs on the situation's port, attached on any port; nil before they are
+	// asked for.
+	here     *packet.Addrs
+	attached packet.Addrs
+	back     *Expected // what opens flows from all source ports; nil but for Stateless
+	answers  map[[2]int]packet.Services
 }
 
 // NewExpected works out what the points must do in the situation.
@@ -48,9 +58,10 @@ func At(m *compile.Matrix, points []*compile.Point, s driver.Situation) func(src
 	return e.at
 }
 
-// asked reports whether the matrix says what one part may open to another.
+// asked reports whether the matrix says what one part may open to another, and whether that
+// comes by.
 func (e *Expected) asked(src, dst int) bool {
-	return e.m.Asked(e.class[src], false) && e.m.Asked(e.class[dst], true)
+	return e.m.Asked(e.class[src], false) && e.m.Asked(e.class[dst], true) && e.comesBy(e.Addrs[src].First(), e.Addrs[dst].First())
 }
 
 // overlays partitions the addresses by what the points do whatever policy says.
@@ -58,6 +69,9 @@ func overlays(points []*compile.Point) []packet.Addrs {
 	sets := []packet.Addrs{compile.Multicast(), v4()}
 	for _, p := range points {
 		sets = append(sets, p.Protects, p.DHCPServers)
+		for _, port := range slices.Sorted(maps.Keys(p.Ports)) {
+			sets = append(sets, p.Ports[port])
+		}
 		for _, f := range p.Failsafe {
 			sets = append(sets, f.From, f.To)
 		}

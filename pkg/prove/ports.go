@@ -13,8 +13,11 @@ import (
 // apart, or what the device cannot express does. A device that lost everything that looks at source ports decodes to one
 // run of all of them; compared whole, the flows that must pass from one port only
 // would go unasked for.
-func pieces(rel *driver.Relation, points []*compile.Point, residue []driver.Residue) []driver.Relation {
-	cuts := []int{0, 1 << 16}
+func pieces(rel *driver.Relation, points []*compile.Point, residue []driver.Residue, more []int) []driver.Relation {
+	cuts := append([]int{0, 1 << 16}, more...)
+	if rel.Situation.Tracking == driver.TrackLater {
+		return []driver.Relation{*rel} // no ports are there to cut
+	}
 	for i := range residue {
 		for k := range residue[i].Flows {
 			cuts = append(cuts, int(residue[i].Flows[k].SrcPortLo), int(residue[i].Flows[k].SrcPortHi)+1)
@@ -56,9 +59,9 @@ func pieces(rel *driver.Relation, points []*compile.Point, residue []driver.Resi
 // the first packets of flows would otherwise be right about it by silence.
 func incomplete(d *driver.Decoded) []driver.Finding {
 	type key struct {
-		hook, in string
-		tracking driver.Tracking
-		expired  bool
+		hook, in, port string
+		tracking       driver.Tracking
+		expired        bool
 	}
 	ports := map[key]packet.Services{}
 	fresh := map[string]bool{}
@@ -67,7 +70,7 @@ func incomplete(d *driver.Decoded) []driver.Finding {
 	for i := range d.Relations {
 		r := &d.Relations[i]
 		s := r.Situation
-		k := key{s.Hook, s.In, s.Tracking, s.Expired}
+		k := key{s.Hook, s.In, s.Port, s.Tracking, s.Expired}
 		if _, ok := ports[k]; !ok {
 			order = append(order, k)
 		}

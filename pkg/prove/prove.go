@@ -21,6 +21,9 @@ type Counterexample struct {
 	Passes bool   `json:"passes"`
 	Native string `json:"native"` // the device's rule that decides
 	Policy string `json:"policy"` // what says otherwise, with file:line
+	// Answer is set for a packet that must pass because it belongs to a permitted flow of the
+	// other direction, on a device that keeps no state.
+	Answer bool `json:"answer,omitempty"`
 }
 
 // String tells the packet, the native rule and the policy in one sentence.
@@ -34,6 +37,9 @@ func (c *Counterexample) String() string {
 	where := s.Hook + ", " + string(s.Tracking)
 	if s.In != "" {
 		where += ", in by " + s.In
+	}
+	if s.Port != "" {
+		where += ", port " + s.Port
 	}
 	if s.SrcPortLo != 0 || s.SrcPortHi != 65535 {
 		where += fmt.Sprintf(", source port %d", s.SrcPortLo)
@@ -70,7 +76,7 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 	for i := range points {
 		out[i] = Result{Point: points[i].Name, Proved: true, Wrong: []Counterexample{}, Findings: []driver.Finding{}}
 	}
-	hooks := map[string]bool{}
+	hooks, without := map[string]bool{}, stateless(d)
 	for i := range d.Relations {
 		rel := &d.Relations[i]
 		hook := rel.Situation.Hook
@@ -87,11 +93,15 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 		}
 		pairs := 0
 		var c *Counterexample
-		for _, piece := range pieces(rel, at, residue) {
+		var cuts []int
+		if pr.stateless = without[hook]; pr.stateless {
+			cuts = answerCuts(m.Policies)
+		}
+		for _, piece := range byPort(pieces(rel, at, residue, cuts), at, d) {
 			if c = pr.compare(at, &piece, &pairs, residue); c != nil {
 				// Where all source ports fare alike, the packet is told without one. What is
 				// accepted is accepted of some source ports, and says nothing of all.
-				if len(residue) > 0 {
+				if len(residue) > 0 || pr.stateless {
 					break
 				}
 				if whole := pr.compare(at, rel, &pairs, residue); whole != nil {
@@ -121,6 +131,7 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 	for i := range points {
 		out[i].findings(&points[i], d, hooks)
 		out[i].accepted(residue)
+		out[i].adrift(&points[i])
 		for _, f := range gaps {
 			out[i].Findings = append(out[i].Findings, f)
 			out[i].Proved = false
@@ -165,7 +176,7 @@ func domain(t driver.Tracking, four bool) packet.Services {
 	case driver.TrackRelated:
 		return all.Subtract(icmp(1, 0, 255)).Subtract(icmp(58, 0, 255))
 	}
-	return all
+	return opens(t)
 }
 
 // compare finds the first difference in one situation; nil if there is none.
@@ -188,9 +199,13 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 	}
 	e := NewExpected(m, points, rel.Situation)
 	e.refine(boxes)
+	e.open = rel.Open
+	if p.stateless {
+		e.Stateless()
+	}
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)
-	equal := map[[3]int]bool{} // pairs of interned service sets known to be equal
-	want, got := newInterner(), newInterner()
+	equal := map[[4]int]bool{} // interned service sets known to be equal
+	want, got, answers := newInterner(), newInterner(), newInterner()
 	for _, s := range srcs {
 		for _, d := range dsts {
 			if s.Addrs.First().Is4() != d.Addrs.First().Is4() {
@@ -200,24 +215,28 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 				continue
 			}
 			*pairs++
-			w, g := e.Permit(s.A, d.A), rel.Permit(s.B, d.B)
+			w, g, a := e.Permit(s.A, d.A), rel.Permit(s.B, d.B), e.Answers(s.A, d.A)
 			family := 0
 			if !s.Addrs.First().Is4() {
 				family = 1
 			}
-			key := [3]int{want.id(w), got.id(g), family}
+			key := [4]int{want.id(w), got.id(g), answers.id(a), family}
 			if same, known := equal[key]; known && same && len(boxes) == 0 {
 				continue
 			}
-			wi, gi := w.Intersect(domains[family]), g.Intersect(domains[family])
-			if touched := touching(boxes, s.Addrs.First(), d.Addrs.First()); len(touched) > 0 {
-				if wi = admitted(touched, wi, gi); wi.Equal(gi) {
-					continue
-				}
-			} else if equal[key] = wi.Equal(gi); equal[key] {
+			wi, gi, ai := w.Intersect(domains[family]), g.Intersect(domains[family]), a.Intersect(domains[family])
+			touched := touching(boxes, s.Addrs.First(), d.Addrs.First())
+			admit := admitted(touched, wi, ai, gi)
+			if len(touched) == 0 {
+				equal[key] = admit.Equal(gi)
+			}
+			if admit.Equal(gi) {
 				continue
 			}
-			if c := p.wrong(rel, s.Addrs, d.Addrs, wi, gi); c != nil || len(p.gaps) > 0 {
+			if c := p.wrong(rel, s.Addrs, d.Addrs, admit, gi); c != nil || len(p.gaps) > 0 {
+				if c != nil && !c.Passes && !wi.Contains(c.Service) {
+					answer(c)
+				}
 				return c
 			}
 		}

@@ -25,7 +25,7 @@ func boxesOf(residue []driver.Residue, points []*compile.Point, s driver.Situati
 			continue
 		}
 		for k := range r.Flows {
-			if f := &r.Flows[k]; f.Hook == s.Hook && f.SrcPortLo <= s.SrcPortLo && s.SrcPortHi <= f.SrcPortHi {
+			if f := &r.Flows[k]; f.Hook == s.Hook && (f.Tracking == "" || f.Tracking == s.Tracking) && f.SrcPortLo <= s.SrcPortLo && s.SrcPortHi <= f.SrcPortHi {
 				out = append(out, box{f, r.Wider})
 			}
 		}
@@ -61,9 +61,13 @@ func touching(boxes []box, src, dst netip.Addr) (out []box) {
 }
 
 // admitted is what a device must let pass between two addresses of boxes: what it does,
-// as far as the boxes allow that, and else what policy says.
-func admitted(boxes []box, want, got packet.Services) packet.Services {
+// as far as the boxes allow that, and else what policy says. Answers must pass, and yet have
+// to be in a box: that they pass unasked is what a device without state cannot express.
+func admitted(boxes []box, want, answers, got packet.Services) packet.Services {
 	most, least := want, want
+	if len(answers) > 0 {
+		least = want.Union(answers)
+	}
 	for _, b := range boxes {
 		if b.wider {
 			most = most.Union(b.Services)
@@ -71,7 +75,10 @@ func admitted(boxes []box, want, got packet.Services) packet.Services {
 			least = least.Subtract(b.Services)
 		}
 	}
-	return got.Intersect(most).Union(least)
+	if within := got.Intersect(most); !within.Equal(got) {
+		return within
+	}
+	return got.Union(least)
 }
 
 // accepted says beside a proof what it leaves out.

@@ -24,13 +24,13 @@ func between(old, mid, next *driver.Decoded) string {
 		m := &mid.Relations[i]
 		s := m.Situation
 		var starts []int
-		for _, list := range [][]*driver.Relation{olds[groupOf(s)], nexts[groupOf(s)]} {
+		for _, list := range [][]*driver.Relation{of(olds, s), of(nexts, s)} {
 			for _, r := range list {
 				starts = append(starts, int(r.Situation.SrcPortLo))
 			}
 		}
 		for _, run := range runs(s.SrcPortLo, s.SrcPortHi, starts) {
-			o, n := at(olds[groupOf(s)], run[0]), at(nexts[groupOf(s)], run[0])
+			o, n := at(of(olds, s), run[0]), at(of(nexts, s), run[0])
 			if o == nil || n == nil {
 				return fmt.Sprintf("hook %q (%s), source port %d, is not in the old or the new state", s.Hook, s.Tracking, run[0])
 			}
@@ -40,6 +40,17 @@ func between(old, mid, next *driver.Decoded) string {
 		}
 	}
 	return ""
+}
+
+// of gives the relations of a situation: those of its port, or of all ports that nobody speaks
+// of.
+func of(all map[group][]*driver.Relation, s driver.Situation) []*driver.Relation {
+	g := groupOf(s)
+	if list := all[g]; len(list) > 0 {
+		return list
+	}
+	g.port = ""
+	return all[g]
 }
 
 func at(list []*driver.Relation, port uint16) *driver.Relation {

@@ -3,11 +3,14 @@ package drivertest
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
 	"bulkhead/pkg/prove"
 )
 
@@ -20,6 +23,12 @@ func difference(g *goal, d *driver.Decoded, residue []driver.Residue) string {
 	if s := complete(g.want.Points, d); s != "" {
 		return s
 	}
+	stateless := map[string]bool{}
+	for i := range d.Relations {
+		if s := d.Relations[i].Situation; s.Tracking == driver.TrackMid {
+			stateless[s.Hook] = true
+		}
+	}
 	for i := range d.Relations {
 		rel := &d.Relations[i]
 		var at []*compile.Point
@@ -28,13 +37,80 @@ func difference(g *goal, d *driver.Decoded, residue []driver.Residue) string {
 				at = append(at, &g.want.Points[k])
 			}
 		}
-		for _, run := range runs(rel.Situation.SrcPortLo, rel.Situation.SrcPortHi, cuts(at)) {
-			if s := differs(g.want.View.Matrix, at, rel, run, residue); s != "" {
-				return s
+		starts := cuts(at)
+		if stateless[rel.Situation.Hook] && rel.Situation.Tracking != driver.TrackLater {
+			for i := range g.want.View.Matrix.Policies {
+				for _, r := range g.want.View.Matrix.Policies[i].Ranges {
+					starts = append(starts, int(r.Lo), int(r.Hi)+1)
+				}
+			}
+		}
+		if rel.Situation.Tracking == driver.TrackLater {
+			starts = nil
+		}
+		for _, port := range portsOf(at, rel, d) {
+			r := *rel
+			r.Situation.Port = port
+			for _, run := range runs(r.Situation.SrcPortLo, r.Situation.SrcPortHi, starts) {
+				if s := differs(g.want.View.Matrix, at, &r, run, stateless[r.Situation.Hook], residue); s != "" {
+					return s
+				}
 			}
 		}
 	}
 	return ""
+}
+
+// portsOf lists the ports of which a relation speaks, as far as points judge there.
+func portsOf(points []*compile.Point, rel *driver.Relation, d *driver.Decoded) []string {
+	all, asked := map[string]bool{}, false
+	for _, p := range points {
+		asked = asked || p.Ports != nil
+		for port := range p.Ports {
+			all[port] = true
+		}
+	}
+	switch port := rel.Situation.Port; {
+	case !asked:
+		return []string{port}
+	case port != "":
+		if !all[port] {
+			return nil
+		}
+		return []string{port}
+	}
+	for i := range d.Relations {
+		if s := d.Relations[i].Situation; s.Hook == rel.Situation.Hook && s.Tracking == rel.Situation.Tracking {
+			delete(all, s.Port)
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// comesBy reports whether a packet goes through a port in the direction of a hook: from or to
+// somebody who hangs there. Where nothing filters what is received, what is sent from another
+// port was filtered there.
+func comesBy(points []*compile.Point, s driver.Situation, open bool, src, dst netip.Addr) bool {
+	if s.Port == "" {
+		return true
+	}
+	at := func(a netip.Addr, some bool) bool {
+		return slices.ContainsFunc(points, func(p *compile.Point) bool {
+			if p.Mode == policy.Observe {
+				return false
+			}
+			for port, addrs := range p.Ports {
+				if (some || port == s.Port) && addrs.Contains(a) && p.Protects.Contains(a) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	if s.Hook == compile.HookOutput {
+		return at(src, false)
+	}
+	return (at(dst, false) || compile.Multicast().Contains(dst)) && !(open && at(src, true))
 }
 
 // cuts lists the source ports at which something in the points' overlays changes.
@@ -72,10 +148,13 @@ func runs(lo, hi uint16, starts []int) [][2]uint16 {
 }
 
 // differs compares one relation for one run of source ports.
-func differs(m *compile.Matrix, at []*compile.Point, rel *driver.Relation, run [2]uint16, residue []driver.Residue) string {
+func differs(m *compile.Matrix, at []*compile.Point, rel *driver.Relation, run [2]uint16, stateless bool, residue []driver.Residue) string {
 	s := rel.Situation
 	s.SrcPortLo, s.SrcPortHi = run[0], run[1]
 	e := prove.NewExpected(m, at, s)
+	if stateless {
+		e.Stateless()
+	}
 	boxes := boxesOf(residue, s)
 	var sets []packet.Addrs
 	for _, b := range boxes {
@@ -88,13 +167,16 @@ func differs(m *compile.Matrix, at []*compile.Point, rel *driver.Relation, run [
 			if a.addrs.First().Is4() != b.addrs.First().Is4() || a.addrs.Single() && a.addrs.Equal(b.addrs) {
 				continue
 			}
+			if !comesBy(at, s, rel.Open, a.addrs.First(), b.addrs.First()) {
+				continue
+			}
 			want, got := e.Permit(a.expected, b.expected), rel.Permit(a.decoded, b.decoded)
 			in := occurs(s.Tracking, a.addrs.First().Is4())
 			if rel.Domain != nil {
 				in = in.Intersect(rel.Domain)
 			}
 			want, got = want.Intersect(in), got.Intersect(in)
-			most, least := want, want
+			most, least := want, want.Union(e.Answers(a.expected, b.expected).Intersect(in))
 			for _, x := range boxes {
 				if !x.Src.Contains(a.addrs.First()) || !x.Dst.Contains(b.addrs.First()) {
 					continue
@@ -123,8 +205,11 @@ func differs(m *compile.Matrix, at []*compile.Point, rel *driver.Relation, run [
 // RFC 4443, RFC 4620), and no helper expects one.
 func occurs(t driver.Tracking, four bool) packet.Services {
 	all := packet.AllServices()
-	if t == driver.TrackNew || t == driver.TrackUntracked {
+	switch t {
+	case driver.TrackNew, driver.TrackUntracked, driver.TrackLater:
 		return all
+	case driver.TrackMid:
+		return packet.Services{{Lo: 6 << 16, Hi: 6<<16 | 0xffff}}
 	}
 	var queries []packet.Span
 	ids := []uint32{58<<8 | 128, 58<<8 | 139}
@@ -158,7 +243,7 @@ func boxesOf(residue []driver.Residue, s driver.Situation) []box {
 	var out []box
 	for _, r := range residue {
 		for _, f := range r.Flows {
-			if f.Hook == s.Hook && f.SrcPortLo <= s.SrcPortLo && s.SrcPortHi <= f.SrcPortHi {
+			if f.Hook == s.Hook && (f.Tracking == "" || f.Tracking == s.Tracking) && f.SrcPortLo <= s.SrcPortLo && s.SrcPortHi <= f.SrcPortHi {
 				out = append(out, box{f, r.Wider})
 			}
 		}
@@ -191,10 +276,11 @@ type group struct {
 	hook     string
 	tracking driver.Tracking
 	in       string
+	port     string
 	expired  bool
 }
 
-func groupOf(s driver.Situation) group { return group{s.Hook, s.Tracking, s.In, s.Expired} }
+func groupOf(s driver.Situation) group { return group{s.Hook, s.Tracking, s.In, s.Port, s.Expired} }
 
 // complete demands that the relations speak of every packet: both ends cover the
 // whole address space once, the source ports leave no gap, and each hook of each

@@ -92,6 +92,9 @@ type Subject struct {
 	// Passes says what the device itself would do with the first packets between two
 	// addresses, were it in the given state. It shares nothing with the decoder.
 	Passes func(s driver.State, hook string, src, dst netip.Addr) func(service uint32, srcPort uint16) bool
+	// Port names the port that the first packets between two addresses go through in the
+	// direction of a hook, if they do; nil for devices without ports.
+	Port func(hook string, src, dst netip.Addr) (port string, comes bool)
 	// Mutants breaks a state in the ways of a wrong renderer.
 	Mutants func(s driver.State) []Mutant
 }

@@ -28,7 +28,11 @@ func checkDecoder(t testing.TB, f *Factory) {
 			o := newOracle(s.site.world(), p.Points(s.protects))
 			d := b.decode(t, now)
 			o.each(func(hook string, src, dst netip.Addr) {
-				device, decoded := b.s.Passes(now, hook, src, dst), permits(d, hook, src, dst)
+				port, comes := b.s.port(hook, src, dst)
+				if !comes {
+					return
+				}
+				device, decoded := b.s.Passes(now, hook, src, dst), permits(d, hook, port, src, dst)
 				if text := o.differ(device, decoded); text != "" {
 					t.Fatalf("%s: %s: %s -> %s %s at %s: the decoder says otherwise", p.Name, s.says, src, dst, text, hook)
 				}
@@ -37,13 +41,24 @@ func checkDecoder(t testing.TB, f *Factory) {
 	}
 }
 
-func permits(d *driver.Decoded, hook string, src, dst netip.Addr) func(uint32, uint16) bool {
+// port is Port, and of devices without ports that of all packets.
+func (s *Subject) port(hook string, src, dst netip.Addr) (string, bool) {
+	if s.Port == nil {
+		return "", true
+	}
+	return s.Port(hook, src, dst)
+}
+
+func permits(d *driver.Decoded, hook, at string, src, dst netip.Addr) func(uint32, uint16) bool {
 	part := func(parts []packet.Addrs, a netip.Addr) int {
 		return slices.IndexFunc(parts, func(set packet.Addrs) bool { return set.Contains(a) })
 	}
 	sets := map[*driver.Relation]packet.Services{}
+	if !slices.ContainsFunc(d.Relations, func(r driver.Relation) bool { return r.Situation.Hook == hook && r.Situation.Port == at }) {
+		at = ""
+	}
 	for i := range d.Relations {
-		if r := &d.Relations[i]; r.Situation.Hook == hook && r.Situation.Tracking == driver.TrackNew {
+		if r := &d.Relations[i]; r.Situation.Hook == hook && r.Situation.Port == at && r.Situation.Tracking == driver.TrackNew {
 			sets[r] = r.Permit(part(r.Src, src), part(r.Dst, dst))
 		}
 	}
@@ -211,6 +226,9 @@ func (j *jury) judge(t tb, m Mutant) {
 	}
 	j.count[m.Kind][1]++
 	j.oracle.each(func(hook string, src, dst netip.Addr) {
+		if _, comes := j.b.s.port(hook, src, dst); !comes {
+			return
+		}
 		key := pair{hook, src, dst}
 		must, known := j.must[key]
 		if !known {
@@ -236,7 +254,7 @@ func (j *jury) accepted(hook string, src, dst netip.Addr, must func(uint32, uint
 	wider := map[int]bool{}
 	for _, r := range j.residue {
 		for _, f := range r.Flows {
-			if f.Hook == hook && f.Src.Contains(src) && f.Dst.Contains(dst) {
+			if f.Hook == hook && (f.Tracking == "" || f.Tracking == driver.TrackNew) && f.Src.Contains(src) && f.Dst.Contains(dst) {
 				wider[len(flows)] = r.Wider
 				flows = append(flows, f)
 			}
@@ -257,10 +275,13 @@ func (j *jury) accepted(hook string, src, dst netip.Addr, must func(uint32, uint
 func (j *jury) witness(t tb, m Mutant, c *prove.Counterexample) {
 	t.Helper()
 	port := c.Situation.SrcPortLo
+	if t := c.Situation.Tracking; t == driver.TrackMid || t == driver.TrackLater {
+		return // Passes is about first packets
+	}
 	if j.b.s.Passes(m.State, c.Situation.Hook, c.Src, c.Dst)(c.Service, port) != c.Passes {
 		t.Fatalf("false witness: the device does not do this: %s", c)
 	}
-	if j.oracle.must(c.Situation.Hook, c.Src, c.Dst)(c.Service, port) == c.Passes {
+	if !c.Answer && j.oracle.must(c.Situation.Hook, c.Src, c.Dst)(c.Service, port) == c.Passes {
 		t.Fatalf("false witness: policy says the same: %s", c)
 	}
 }

@@ -7,7 +7,7 @@ import (
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
-	"bulkhead/pkg/driver/drivertest/want"
+	"bulkhead/pkg/driver/want"
 	"bulkhead/pkg/packet"
 )
 

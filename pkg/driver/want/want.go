@@ -1,6 +1,5 @@
 // Package want works out, from the compiler's view, what a point's hook must let
-// through. The renderers of drivertest's simulated devices stand on it; their
-// decoders must not import it.
+// through. Renderers stand on it; decoders must not import it.
 package want
 
 import (

@@ -94,18 +94,21 @@ func (s *Server) lockStore(session int, target string) []Error {
 		return lockDenied(holder)
 	}
 	if target == "candidate" && s.dirty != 0 {
-		return lockDenied(s.dirty % stranger) // a stranger is 0
+		return []Error{{Type: "protocol", Tag: "resource-denied", AppTag: "no-access", Message: "candidate cannot be locked, discard-changes needed"}}
 	}
 	if target == "running" && s.pending != nil && s.pending.owner != session {
-		return lockDenied(s.pending.owner)
+		return outstanding()
 	}
 	s.locks[target] = session
 	return nil
 }
 
 func (s *Server) unlockStore(session int, target string) []Error {
-	if holder, held := s.locks[target]; !held || holder != session {
-		return protocolError("operation-failed", "", "the session does not hold the lock")
+	switch holder, held := s.locks[target]; {
+	case !held:
+		return protocolError("operation-failed", "", "nobody holds the lock")
+	case holder != session:
+		return inUse()
 	}
 	delete(s.locks, target)
 	if target == "candidate" {
@@ -125,13 +128,15 @@ type commit struct {
 // mayEnd says whether a session may confirm, follow or cancel the pending commit.
 func (s *Server) mayEnd(session int, persistID string) []Error {
 	switch p := s.pending; {
-	case persistID != "" && (p == nil || p.persist != persistID):
+	case persistID != "" && p == nil:
+		return protocolError("operation-failed", "", "no confirmed commit that has a name waits")
+	case persistID != "" && p.persist != persistID:
 		return protocolError("invalid-value", "persist-id", "no confirmed commit has that name")
 	case p == nil:
-	case p.persist != "" && persistID == "":
-		return protocolError("invalid-value", "persist-id", "a confirmed commit waits that has a name")
-	case p.persist == "" && p.owner != session:
-		return inUse()
+	case p.owner != session && persistID == "":
+		return outstanding()
+	case p.persist != "" && persistID == "": // netconfd takes it from the session that named it
+		return protocolError("invalid-value", "persist-id", "the confirmed commit that waits has a name")
 	}
 	return nil
 }
@@ -145,6 +150,10 @@ func (s *Server) commit(session int, user string, c commit) []Error {
 	}
 	if errs := s.validate(s.candidate); errs != nil {
 		return errs
+	}
+	if s.validated {
+		s.validated = false
+		return nil
 	}
 	before := s.running
 	next := s.candidate.clone()

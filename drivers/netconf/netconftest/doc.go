@@ -15,7 +15,7 @@
 // lists keep their order, and new ones come last.
 //
 // It is as strict as yuma123's netconfd 2.13, where it is not stricter: an edit of what
-// somebody else has locked is in-use, a lock of a candidate that is dirty is denied, delete
+// somebody else has locked is in-use, a lock of a candidate that is dirty is resource-denied, delete
 // of what is missing is data-missing, a wrong persist-id is invalid-value, an edit with
 // errors changes nothing, yang:insert is refused, malformed XML ends the session, and a
 // confirmed commit cannot go back while running is locked. Locks, discards and roll-backs

@@ -58,6 +58,10 @@ func lockDenied(holder int) []Error {
 	return []Error{{Type: "protocol", Tag: "lock-denied", SessionID: strconv.Itoa(holder), Message: "the lock is held"}}
 }
 
+func outstanding() []Error {
+	return []Error{{Type: "protocol", Tag: "in-use", AppTag: "outstanding-confirmed-commit", Message: "a confirmed commit waits"}}
+}
+
 func inUse() []Error {
 	return []Error{{Type: "protocol", Tag: "in-use", Message: "the datastore is locked or changed by somebody else"}}
 }

@@ -61,12 +61,15 @@ func (s *Server) do(c *conn, op *Node) answer {
 		if s.lockedByOther(c.id, "candidate") {
 			return refused(inUse())
 		}
-		s.discard()
+		if !s.o.LikeNetconfd {
+			s.discard()
+		}
 		return answer{}
 	case name == "validate" && (s.has("validate:1.0") || s.has("validate:1.1")):
 		source, errs := s.store(op, "source")
 		if errs == nil {
 			errs = s.validate(*s.pick(source))
+			s.validated = s.o.LikeNetconfd && source == "candidate"
 		}
 		return refused(errs)
 	case name == "close-session":
@@ -167,7 +170,7 @@ func (s *Server) editConfig(c *conn, op *Node) []Error {
 	case onError == "rollback-on-error" && !s.has("rollback-on-error:1.0"):
 		return protocolError("invalid-value", "error-option", "")
 	case target == "running" && !s.has("writable-running:1.0"), target == "startup":
-		return protocolError("operation-not-supported", target, "it cannot be edited")
+		return protocolError("operation-failed", "", "cannot write to this configuration directly")
 	case s.lockedByOther(c.id, target):
 		return inUse()
 	}
@@ -222,7 +225,7 @@ func (s *Server) copyConfig(c *conn, op *Node) []Error {
 	case s.lockedByOther(c.id, target):
 		return inUse()
 	case target == "running" && !s.has("writable-running:1.0"):
-		return protocolError("operation-not-supported", target, "it cannot be written")
+		return protocolError("operation-failed", "", "cannot write to this configuration directly")
 	}
 	if errs := s.validate(from); errs != nil {
 		return errs
@@ -233,6 +236,9 @@ func (s *Server) copyConfig(c *conn, op *Node) []Error {
 		s.save()
 	case "candidate":
 		s.candidate, s.dirty = from, c.id
+		if from.equal(s.running) {
+			s.dirty = 0 // as after discard-changes
+		}
 	default:
 		s.startup = from
 	}

@@ -35,6 +35,11 @@ type Options struct {
 	Authorized     []ssh.PublicKey // that may log in as User
 	AskPassword    bool            // by keyboard-interactive only
 
+	// LikeNetconfd makes two mistakes of netconfd 2.13's: discard-changes answers ok and
+	// discards nothing (a copy of running to the candidate does, and giving back its lock),
+	// and the commit after a validate answers ok and commits nothing.
+	LikeNetconfd bool
+
 	Startup         bool     // what a restart begins with is a datastore
 	WritableRunning bool     // running can be edited
 	Without         []string // capabilities that the server lacks: "candidate:1.0", "base:1.1"
@@ -59,6 +64,7 @@ type Server struct {
 	dirty                       int // session that has changed the candidate last; 0 if it is clean
 	locks                       map[string]int
 	pending                     *pending
+	validated                   bool // since, the next commit does nothing
 	stale                       *Node
 	staleReads                  int
 	faults                      faults

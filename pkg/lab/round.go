@@ -25,6 +25,21 @@ type pieces struct {
 	size  int // 0 until the last one arrived
 }
 
+// part is as many of the probes as are sent in one go.
+func (r *round) part(list []int) []int {
+	if !r.p.net.star {
+		return list[:min(burst, len(list))]
+	}
+	packets := 0
+	for n, i := range list {
+		packets += max(r.probes[i].Fragments, 1)
+		if packets > starBurst && n > 0 {
+			return list[:n]
+		}
+	}
+	return list
+}
+
 func (r *round) send(ctx context.Context, list []int) error {
 	for _, i := range list {
 		q := &r.probes[i]
@@ -101,7 +116,7 @@ func (r *round) take(host string, b []byte) bool {
 		return false
 	}
 	r.results[i].Src, r.results[i].Dst = s.src, s.dst
-	if s.whole {
+	if s.whole || r.probes[i].Only > 0 {
 		r.results[i].Got, r.results[i].Part = true, false
 		return true
 	}

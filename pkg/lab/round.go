@@ -94,12 +94,12 @@ func (r *round) drain() (any bool) {
 
 // is reports whether a packet that a host got is a probe's. An echo's answer bears
 // the same token, and so does an error that quotes the probe: what counts is the
-// probe's own protocol and type at its own receiver.
+// probe's own protocol and type at its own receiver. A later fragment has no type.
 func (q *Probe) is(host string, s *sight) bool {
 	if q.To != host || q.Proto != s.proto {
 		return false
 	}
-	return (q.Proto != protoICMP && q.Proto != protoICMPv6) || q.Num == s.head
+	return (q.Proto != protoICMP && q.Proto != protoICMPv6) || q.Num == s.head || s.from > 0
 }
 
 // take holds a packet that a host got against the probes.

@@ -57,7 +57,9 @@ func TestStar(t *testing.T) {
 		Probe{From: "h1", Dst: n.Addr("h2", true), Proto: 6, Num: 80, Flags: ACK},
 		Probe{From: "h1", Dst: n.Addr("h2", true), Proto: 6, Num: 80, Fragments: 2},
 		Probe{From: "h1", Dst: n.Addr("h2", false), Proto: 6, Num: 80, Fragments: 3, Only: 3},
-		Probe{From: "h1", Dst: n.Addr("h2", true), Proto: 1, Num: 8 << 8, Fragments: 2, Only: 1})
+		Probe{From: "h1", Dst: n.Addr("h2", true), Proto: 1, Num: 8 << 8, Fragments: 2, Only: 1},
+		Probe{From: "h1", Dst: n.Addr("h2", false), Proto: 58, Num: 128 << 8, Fragments: 2},
+		Probe{From: "h1", Dst: n.Addr("h2", true), Proto: 1, Num: 8 << 8, Fragments: 2, Only: 2})
 	for i, r := range run(t, p, probes) {
 		if !r.Got || r.Part {
 			t.Errorf("%+v: %+v", probes[i], r)

@@ -44,8 +44,10 @@ const (
 type Entry struct {
 	Permit    bool
 	Ethertype uint16 // must be said; with one that is no IP nothing else may be
-	Proto     *uint8
-	Src, Dst  netip.Prefix
+	// Proto is what the headers of IP carry. Of IPv6 it is what is behind the extension
+	// headers, and of a later fragment of IPv6 it is not known: no protocol matches it.
+	Proto    *uint8
+	Src, Dst netip.Prefix
 	// SrcPorts and DstPorts are of TCP, UDP or SCTP; any of the ranges matches. An entry
 	// with ports, with an ICMP type or with control bits matches no later fragment.
 	SrcPorts, DstPorts []Ports
@@ -134,6 +136,10 @@ func (e *Entry) check() error {
 		return fmt.Errorf("an ICMP code needs a type")
 	case e.Fragments < AnyFragment || e.Fragments > NotLater:
 		return fmt.Errorf("there is no kind %d of fragments", e.Fragments)
+	case e.Ethertype == IPv6 && e.proto(0, 43, 44, 51, 60):
+		return fmt.Errorf("protocol %d is an extension header of IPv6, which the switch looks behind", *e.Proto)
+	case e.Ethertype == IPv6 && e.Fragments == LaterPiece && e.Proto != nil:
+		return fmt.Errorf("the switch does not know the protocol of a later fragment of IPv6")
 	case e.Fragments == LaterPiece && (ports || icmp || bits):
 		return fmt.Errorf("a later fragment has no ports, ICMP type or control bits")
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,6 +16,12 @@ import (
 // TestMain runs all tests in a sandbox: nothing of theirs touches the machine's own
 // namespaces.
 func TestMain(m *testing.M) {
+	if os.Getenv(victimVar) != "" {
+		os.Exit(victim())
+	}
+	if slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.fuzz") }) {
+		os.Exit(m.Run()) // what is fuzzed needs no network, and its workers are many
+	}
 	if !lab.Inside() {
 		err := lab.Sandbox(context.Background(), lab.Command{Path: "/proc/self/exe", Args: os.Args[1:], Stdout: os.Stdout, Stderr: os.Stderr})
 		if err != nil {

@@ -23,7 +23,7 @@ type Options struct {
 }
 
 // Hosts makes n hosts for Options, h1 behind port 1 and so on. Host i has 10.0.0.i/24
-// and 2001:db8::i/64, i below 250.
+// and 2001:db8::i/64, the last i in hexadecimal.
 func Hosts(n int) []lab.Host {
 	var out []lab.Host
 	for i := 1; i <= n; i++ {

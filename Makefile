@@ -38,11 +38,11 @@ TEST := $(ROOT) env PATH="$$PATH:/usr/sbin:/sbin" $(GO) test
 RACE := $(ROOT) env PATH="$$PATH:/usr/sbin:/sbin" GORACE=atexit_sleep_ms=0 $(GO) test -race
 
 # Packages whose tests send packets, or count seconds of the kernel's: one at a time.
-REAL := ./cmd/... ./drivers ./drivers/nftables ./drivers/nftables/kernel ./pkg/lab/... ./pkg/live/... ./pkg/probe/...
+REAL := ./cmd/... ./drivers ./drivers/nftables ./drivers/nftables/kernel ./drivers/netconf/netconftest/yuma ./pkg/lab/... ./pkg/live/... ./pkg/probe/...
 # The longest of them keeps one core busy without the detector: it is alone among those
 # that are none of them, and they take the other core.
 LONG := ./drivers/nftables
-PURE := ./bench/... ./drivers/aws/... ./drivers/nftables/decode ./drivers/nftables/render ./drivers/nftables/ruleset ./examples/... ./internal/... ./inventory/... \
+PURE := ./bench/... ./drivers/aws/... ./drivers/netconf/netconftest ./drivers/netconf/session ./drivers/nftables/decode ./drivers/nftables/render ./drivers/nftables/ruleset ./examples/... ./internal/... ./inventory/... \
 	./pkg/apply/... ./pkg/aws/... ./pkg/classify/... ./pkg/compile/... ./pkg/config/... ./pkg/controller/... ./pkg/daemon/... ./pkg/diag/... \
 	./pkg/driver/... ./pkg/packet/... ./pkg/plan/... ./pkg/policy/... ./pkg/prove/... ./pkg/reconcile/... ./pkg/store/...
 

@@ -1,8 +1,11 @@
 #!/usr/bin/env bash
 # Installs what the tests run against, from the distribution: the nft tool,
-# iproute2, conntrack and ping, whose word the tests compare with ours, and a C
-# compiler for the race detector. As root, or by sudo. Does nothing where
-# everything is there.
+# iproute2, conntrack and ping, whose word the tests compare with ours, a switch
+# (Open vSwitch, and an SNMP agent for it), and a C compiler for the race detector.
+# As root, or by sudo. Does nothing where everything is there.
+#
+# The daemons among them are not started, now or at the next start of the machine:
+# tests run their own, in namespaces.
 #
 # The other firewalls that tests run us beside are not installed but laid out in a
 # directory of their own: as packages they would start with the machine that runs the
@@ -19,6 +22,10 @@ need ping iputils-ping
 need curl curl
 need unshare util-linux
 need setpriv util-linux
+need ovs-vswitchd openvswitch-switch
+need snmpd snmpd
+need snmpget snmp
+perl -MNetSNMP::agent -e1 2>/dev/null || missing+=(libsnmp-perl)
 need gcc gcc # the race detector links through it
 [ -e "$beside/done" ] || missing+=(dbus-daemon python3-dbus python3-gi python3-nftables libip4tc2 libip6tc2 libxtables12 libnetfilter-conntrack3 libdevmapper1.02.1)
 
@@ -32,7 +39,16 @@ fi
 command -v apt-get >/dev/null || { echo "no apt-get here: install ${missing[*]} yourself" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
 $sudo apt-get update -qq
-$sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" libc6-dev
+$sudo sh -euc '
+	if [ ! -e /usr/sbin/policy-rc.d ]; then # a package asks it before it starts a daemon
+		trap "rm -f /usr/sbin/policy-rc.d" EXIT
+		printf "#!/bin/sh\nexit 101\n" >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d
+	fi
+	apt-get install -y -qq --no-install-recommends "$@"
+	for package; do
+		case $package in openvswitch-switch | snmpd) ! command -v systemctl >/dev/null || systemctl disable --quiet "$package.service" ;; esac
+	done
+' sh "${missing[@]}" libc6-dev
 [ -e "$beside/done" ] && exit 0
 
 # All of them as they are in a machine where they are installed, for an overlay.

@@ -44,6 +44,8 @@ var layers = []struct {
 	{"bulkhead/examples", 0},
 	{"bulkhead/drivers/aws/awstest", 0},
 	{"bulkhead/drivers/aws", 9},
+	{"bulkhead/drivers/netconf/netconftest", 0},
+	{"bulkhead/drivers/netconf/session", 6},
 	{"bulkhead/drivers/nftables/ruleset", 1},
 	{"bulkhead/drivers/nftables/kernel", 2},
 	{"bulkhead/drivers/nftables/decode", 8},

@@ -24,6 +24,7 @@ type Net struct {
 	bridges []*Namespace
 	segment map[string]string     // host -> its segment
 	owner   map[netip.Addr]string // address -> the host that has it
+	star    bool                  // hosts around one namespace, and fences pass
 	lease   *lease
 }
 
@@ -34,16 +35,34 @@ func Build(t Topology) (*Net, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
+	n, err := newNet(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.build(); err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	return n, nil
+}
+
+// newNet claims a name for a topology, and builds nothing.
+func newNet(t Topology) (*Net, error) {
 	l, err := newLease(t.Prefix)
 	if err != nil {
 		return nil, err
 	}
 	t.Prefix = l.prefix
-	n := &Net{top: t, hosts: map[string]*Namespace{}, segment: map[string]string{}, owner: map[netip.Addr]string{}, lease: l}
-	if err := n.build(); err != nil {
-		return nil, errors.Join(err, n.Close())
+	return &Net{top: t, hosts: map[string]*Namespace{}, segment: map[string]string{}, owner: map[netip.Addr]string{}, lease: l}, nil
+}
+
+// Dir makes a directory for files of whatever serves the network. It goes when the
+// network is closed, or swept away.
+func (n *Net) Dir() (string, error) {
+	dir := filepath.Join(leaseDir, n.lease.prefix+filesSuffix)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("make a place for the lab's files: %w", err)
 	}
-	return n, nil
+	return dir, nil
 }
 
 // Close removes everything.
@@ -90,14 +109,8 @@ func (n *Net) namespace(name string, settings []sysctl) (*Namespace, error) {
 
 func (n *Net) buildSegment(s *Segment) error {
 	for i := range s.Hosts {
-		ns, err := n.namespace(s.Hosts[i].Name, hostSysctls())
-		if err != nil {
+		if _, err := n.addHost(s.Name, &s.Hosts[i]); err != nil {
 			return err
-		}
-		n.hosts[s.Hosts[i].Name] = ns
-		n.segment[s.Hosts[i].Name] = s.Name
-		for _, a := range s.Hosts[i].Addresses {
-			n.owner[a.Addr()] = s.Hosts[i].Name
 		}
 	}
 	var err error
@@ -118,6 +131,20 @@ func (n *Net) buildSegment(s *Segment) error {
 		}
 	}
 	return nil
+}
+
+// addHost makes the namespace of a host.
+func (n *Net) addHost(segment string, h *Host) (*Namespace, error) {
+	ns, err := n.namespace(h.Name, hostSysctls())
+	if err != nil {
+		return nil, err
+	}
+	n.hosts[h.Name] = ns
+	n.segment[h.Name] = segment
+	for _, a := range h.Addresses {
+		n.owner[a.Addr()] = h.Name
+	}
+	return ns, nil
 }
 
 // buildBridge joins the gateway and the hosts in a namespace that holds nothing
@@ -202,6 +229,9 @@ type lease struct {
 
 const leaseDir = "/run/bulkhead-lab"
 
+// filesSuffix ends the name of the directory that goes with a lease.
+const filesSuffix = ".files"
+
 func newLease(prefix string) (*lease, error) {
 	if err := os.MkdirAll(leaseDir, 0o700); err != nil {
 		return nil, forbidden("make "+leaseDir, err)
@@ -231,7 +261,7 @@ func (l *lease) end() error {
 	if l == nil || l.file == nil {
 		return nil
 	}
-	err := os.Remove(l.file.Name())
+	err := errors.Join(os.RemoveAll(l.file.Name()+filesSuffix), os.Remove(l.file.Name()))
 	return errors.Join(err, l.file.Close())
 }
 
@@ -252,6 +282,7 @@ func sweep() {
 					removeName(filepath.Join(netnsDir, ns.Name()))
 				}
 			}
+			os.RemoveAll(path + filesSuffix)
 			os.Remove(path)
 		}
 		f.Close()

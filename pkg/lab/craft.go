@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -34,7 +35,7 @@ func craft(p *Probe, tok token) ([][]byte, error) {
 	}
 	blocks := 4
 	if p.Fragments > 1 {
-		blocks = (fragmentSize*p.Fragments - headerLen(p.Proto)) / tokenLen
+		blocks = (fragmentSize*p.Fragments - p.headerLen()) / tokenLen
 	}
 	var payload []byte
 	for range blocks {
@@ -47,6 +48,9 @@ func craft(p *Probe, tok token) ([][]byte, error) {
 	var out [][]byte
 	id := binary.BigEndian.Uint32(tok[4:])<<8 | uint32(tok[3])
 	for at := 0; at < len(body); at += fragmentSize {
+		if p.Only > 0 && p.Only != at/fragmentSize+1 {
+			continue
+		}
 		end := min(at+fragmentSize, len(body))
 		out = append(out, ipPacket(p, body[at:end], at, end < len(body), id|1))
 	}
@@ -69,8 +73,12 @@ func (p *Probe) check() error {
 		return fmt.Errorf("probe from %s to %s: the ends need addresses of one family", p.Src, p.Dst)
 	case p.Dst.Is6() && extension(p.Proto):
 		return fmt.Errorf("probe with protocol %d: over IPv6 that is an extension header and no protocol", p.Proto)
-	case p.Fragments > 1 && p.Proto != protoUDP:
-		return fmt.Errorf("probe with protocol %d: only UDP is cut into fragments", p.Proto)
+	case p.Fragments > 1 && !(p.Proto == protoUDP || p.Proto == protoTCP || p.Proto == protoICMP || p.Proto == protoICMPv6):
+		return fmt.Errorf("probe with protocol %d: only UDP, TCP and ICMP are cut into fragments", p.Proto)
+	case p.Flags != 0 && p.Proto != protoTCP:
+		return fmt.Errorf("probe with protocol %d: only TCP has control bits", p.Proto)
+	case p.Only < 0 || p.Only > 0 && (p.Fragments < 2 || p.Only > p.Fragments):
+		return fmt.Errorf("probe of fragment %d of %d: there is none", p.Only, p.Fragments)
 	case p.Fragments > 40:
 		return fmt.Errorf("probe in %d fragments: a datagram has 65535 bytes at most", p.Fragments)
 	}
@@ -92,10 +100,19 @@ func headerLen(proto uint8) int {
 	return 0
 }
 
+// headerLen is how many bytes lie before the payload of a probe. A TCP segment that is
+// cut has an option more, so that its fragments begin where a token begins.
+func (p *Probe) headerLen() int {
+	if p.Proto == protoTCP && p.Fragments > 1 {
+		return 24
+	}
+	return headerLen(p.Proto)
+}
+
 // transport writes the transport header with a right checksum: connection
 // tracking takes no notice of packets with a wrong one.
 func transport(p *Probe, payload []byte) []byte {
-	b := make([]byte, headerLen(p.Proto), headerLen(p.Proto)+len(payload))
+	b := make([]byte, p.headerLen(), p.headerLen()+len(payload))
 	ports := func() {
 		binary.BigEndian.PutUint16(b, p.SrcPort)
 		binary.BigEndian.PutUint16(b[2:], p.Num)
@@ -103,10 +120,10 @@ func transport(p *Probe, payload []byte) []byte {
 	put := binary.BigEndian.PutUint16
 	whole := func() []byte { return append(b, payload...) }
 	switch p.Proto {
-	case protoTCP: // a SYN (RFC 9293)
+	case protoTCP: // RFC 9293
 		ports()
 		copy(b[4:8], payload[4:8])
-		b[12], b[13] = 5<<4, 0x02
+		b[12], b[13] = uint8(len(b)/4)<<4, cmp.Or(p.Flags, SYN)
 		put(b[14:], 64240)
 		b = whole()
 		put(b[16:], pseudoSum(p, b))

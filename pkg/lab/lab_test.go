@@ -230,7 +230,10 @@ func TestRefusals(t *testing.T) {
 		{From: "a", Dst: netip.MustParseAddr("10.2.0.99"), Proto: 6},
 		{From: "a", Dst: n.Addr("b", false), Proto: 43},
 		{From: "a", Src: n.Addr("a", true), Dst: n.Addr("b", false), Proto: 6},
-		{From: "a", Dst: n.Addr("b", true), Proto: 6, Fragments: 2},
+		{From: "a", Dst: n.Addr("b", true), Proto: 47, Fragments: 2},
+		{From: "a", Dst: n.Addr("b", true), Proto: 17, Fragments: 2, Only: 3},
+		{From: "a", Dst: n.Addr("b", true), Proto: 17, Only: 1},
+		{From: "a", Dst: n.Addr("b", true), Proto: 17, Flags: ACK},
 	} {
 		if _, err := p.Run(t.Context(), []Probe{q}, ProbeOptions{}); err == nil {
 			t.Errorf("%+v was sent", q)

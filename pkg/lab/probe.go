@@ -23,8 +23,19 @@ type Probe struct {
 	Proto     uint8
 	Num       uint16
 	SrcPort   uint16 // 0 is a port that differs from batch to batch
-	Fragments int    // a UDP datagram in so many fragments; 0 and 1 are whole
+	Flags     uint8  // TCP's control bits (RFC 9293, section 3.1); 0 is a SYN
+	Fragments int    // UDP, TCP or ICMP in so many fragments; 0 and 1 are whole
+	Only      int    // the only one of the fragments that is sent, from 1; 0 is all of them
 }
+
+// Control bits of TCP.
+const (
+	FIN = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+)
 
 // Result is what became of a probe at its receiver.
 type Result struct {
@@ -42,7 +53,8 @@ type ProbeOptions struct {
 	// while a neighbour is being found (default 3).
 	Tries int
 	// Quiet is how long nothing more must arrive before a try is over (default
-	// 40ms). It doubles with every try.
+	// 40ms). It doubles with every try. In a star nothing waits: a try is over when the
+	// middle has handled all of it.
 	Quiet time.Duration
 	// Progress is called with how many packets were sent and how many will be at
 	// most.
@@ -55,16 +67,20 @@ type Prober struct {
 	taps  map[string]*tap
 	raw   map[string][2]int // sockets of IPv4 and IPv6
 	batch uint32
+	walls map[string]*wall // senders of fences, in a star
+	fence uint32           // the last one's number
+	id    uint32           // of its fences
 
 	stream *Stream // that was begun last
 }
 
 // NewProber opens taps and raw sockets on every host of a network.
 func NewProber(n *Net) (*Prober, error) {
-	p := &Prober{net: n, taps: map[string]*tap{}, raw: map[string][2]int{}}
+	p := &Prober{net: n, taps: map[string]*tap{}, raw: map[string][2]int{}, walls: map[string]*wall{}}
 	var seed [4]byte
 	rand.Read(seed[:])
 	p.batch = binary.BigEndian.Uint32(seed[:])
+	p.id = p.batch
 	for _, host := range n.Hosts() {
 		err := n.Host(host).Do(func() error {
 			t, err := newTap(host)
@@ -79,7 +95,10 @@ func NewProber(n *Net) (*Prober, error) {
 				}
 			}
 			p.raw[host] = fds
-			return nil
+			if n.star {
+				p.walls[host], err = newWall(host)
+			}
+			return err
 		})
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
@@ -100,13 +119,20 @@ func (p *Prober) Close() error {
 	for _, fds := range p.raw {
 		errs = append(errs, unix.Close(fds[0]), unix.Close(fds[1]))
 	}
-	p.taps, p.raw = nil, nil
+	for _, w := range p.walls {
+		errs = append(errs, unix.Close(w.fd))
+	}
+	p.taps, p.raw, p.walls = nil, nil, nil
 	return errors.Join(errs...)
 }
 
 // burst is how many probes are sent before their receivers are looked at: fewer
-// than a tap holds.
-const burst = 500
+// than a tap holds. In a star it counts packets, and is fewer than a program in the
+// middle can leave lying in its socket (net.core.rmem_default).
+const (
+	burst     = 500
+	starBurst = 48
+)
 
 // Run sends probes and says of each whether its receiver got it. Results are in
 // the order of the probes. A probe that cannot be sent for lack of a route, and
@@ -138,19 +164,27 @@ func (p *Prober) Run(ctx context.Context, probes []Probe, opt ProbeOptions) ([]R
 		}
 	}
 	for try := 0; try < opt.Tries && len(open) > 0; try++ {
-		for at := 0; at < len(open); at += burst {
-			part := open[at:min(at+burst, len(open))]
+		for rest := open; len(rest) > 0; {
+			part := r.part(rest)
+			rest = rest[len(part):]
 			if err := r.send(ctx, part); err != nil {
 				return nil, err
 			}
 			sent += len(part)
+			if p.net.star {
+				if err := r.fence(ctx, part); err != nil {
+					return nil, err
+				}
+			}
 			r.drain()
 			if opt.Progress != nil {
 				opt.Progress(sent, most)
 			}
 		}
-		if err := r.settle(ctx, opt.Quiet<<try); err != nil {
-			return nil, err
+		if !p.net.star {
+			if err := r.settle(ctx, opt.Quiet<<try); err != nil {
+				return nil, err
+			}
 		}
 		open = r.unanswered(open)
 	}

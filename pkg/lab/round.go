@@ -25,6 +25,21 @@ type pieces struct {
 	size  int // 0 until the last one arrived
 }
 
+// part is as many of the probes as are sent in one go.
+func (r *round) part(list []int) []int {
+	if !r.p.net.star {
+		return list[:min(burst, len(list))]
+	}
+	packets := 0
+	for n, i := range list {
+		packets += max(r.probes[i].Fragments, 1)
+		if packets > starBurst && n > 0 {
+			return list[:n]
+		}
+	}
+	return list
+}
+
 func (r *round) send(ctx context.Context, list []int) error {
 	for _, i := range list {
 		q := &r.probes[i]
@@ -79,12 +94,12 @@ func (r *round) drain() (any bool) {
 
 // is reports whether a packet that a host got is a probe's. An echo's answer bears
 // the same token, and so does an error that quotes the probe: what counts is the
-// probe's own protocol and type at its own receiver.
+// probe's own protocol and type at its own receiver. A later fragment has no type.
 func (q *Probe) is(host string, s *sight) bool {
 	if q.To != host || q.Proto != s.proto {
 		return false
 	}
-	return (q.Proto != protoICMP && q.Proto != protoICMPv6) || q.Num == s.head
+	return (q.Proto != protoICMP && q.Proto != protoICMPv6) || q.Num == s.head || s.from > 0
 }
 
 // take holds a packet that a host got against the probes.
@@ -101,7 +116,7 @@ func (r *round) take(host string, b []byte) bool {
 		return false
 	}
 	r.results[i].Src, r.results[i].Dst = s.src, s.dst
-	if s.whole {
+	if s.whole || r.probes[i].Only > 0 {
 		r.results[i].Got, r.results[i].Part = true, false
 		return true
 	}

@@ -82,7 +82,11 @@ func (s sight) body(b []byte) (sight, bool) {
 		if (s.proto == protoICMP || s.proto == protoICMPv6) && len(b) >= 2 {
 			s.head = binary.BigEndian.Uint16(b)
 		}
-		b = b[min(headerLen(s.proto), len(b)):]
+		skip := headerLen(s.proto)
+		if s.proto == protoTCP && len(b) >= skip {
+			skip = int(b[12]>>4) * 4
+		}
+		b = b[min(skip, len(b)):]
 	}
 	if len(b) < tokenLen {
 		return s, false

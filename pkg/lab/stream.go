@@ -108,6 +108,11 @@ func (s *Stream) drain() (any bool) {
 // kind in the order they were sent.
 func (s *Stream) Stop() ([][]Packet, error) {
 	s.end()
+	if s.p.net.star {
+		if err := s.p.fenceOff(context.Background(), s.kinds, func() { s.drain() }); err != nil {
+			return nil, errors.Join(s.err, err)
+		}
+	}
 	for quiet := 0; quiet < 10; quiet++ {
 		time.Sleep(5 * time.Millisecond)
 		if s.drain() {

@@ -22,10 +22,11 @@ const (
 // tap shows every packet that comes in on a namespace's interfaces. It stands
 // before the namespace's own firewall.
 type tap struct {
-	host string
-	fd   int
-	ring []byte
-	next int
+	host   string
+	fd     int
+	ring   []byte
+	next   int
+	fences []fence // that came in and nobody has looked at
 }
 
 // newTap opens a tap in the calling thread's namespace.
@@ -82,6 +83,7 @@ func (t *tap) drain(f func(packet []byte)) {
 	const (
 		snapOff   = 8
 		netOff    = 14
+		protoOff  = unix.SizeofTpacket2Hdr + 2
 		packetOff = unix.SizeofTpacket2Hdr + 10
 	)
 	for {
@@ -93,7 +95,12 @@ func (t *tap) drain(f func(packet []byte)) {
 		snap, at := binary.NativeEndian.Uint32(frame[snapOff:]), binary.NativeEndian.Uint16(frame[netOff:])
 		// What a bridge floods to others is no arrival either.
 		if kind := frame[packetOff]; kind == unix.PACKET_HOST || kind == unix.PACKET_BROADCAST || kind == unix.PACKET_MULTICAST {
-			f(frame[at:min(int(at)+int(snap), ringFrame)])
+			packet := frame[at:min(int(at)+int(snap), ringFrame)]
+			if binary.BigEndian.Uint16(frame[protoOff:]) == FenceType {
+				t.fences = append(t.fences, readFence(packet))
+			} else {
+				f(packet)
+			}
 		}
 		atomic.StoreUint32(status, unix.TP_STATUS_KERNEL)
 		t.next = (t.next + 1) % ringFrames

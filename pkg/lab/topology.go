@@ -34,6 +34,23 @@ type Host struct {
 
 // check finds what would fail half-way through building.
 func (t *Topology) check() error {
+	if err := t.checkNames(); err != nil {
+		return err
+	}
+	for _, s := range t.Segments {
+		for _, h := range s.Hosts {
+			for _, a := range h.Addresses {
+				if !slices.ContainsFunc(s.Addresses, func(g netip.Prefix) bool { return g.Masked() == a.Masked() }) {
+					return fmt.Errorf("host %q: the gateway has no address in %s", h.Name, a.Masked())
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// checkNames finds names and addresses that two would have.
+func (t *Topology) checkNames() error {
 	names := map[string]bool{t.Gateway: true}
 	addrs := map[netip.Addr]string{}
 	ifaces := map[string]bool{}
@@ -61,11 +78,6 @@ func (t *Topology) check() error {
 			names[h.Name] = true
 			if err := hold(h.Name, h.Addresses); err != nil {
 				return err
-			}
-			for _, a := range h.Addresses {
-				if !slices.ContainsFunc(s.Addresses, func(g netip.Prefix) bool { return g.Masked() == a.Masked() }) {
-					return fmt.Errorf("host %q: the gateway has no address in %s", h.Name, a.Masked())
-				}
 			}
 		}
 	}

@@ -35,7 +35,7 @@ type Job struct {
 
 // tries reports whether the device can go back by itself.
 func (j *Job) tries() bool {
-	_, ok := j.Driver.(driver.Trier)
+	_, ok := driver.TrierOf(j.Driver)
 	return ok
 }
 
@@ -84,7 +84,7 @@ func NotProved(r *prove.Result) error {
 
 // putBack makes a device hold what it held before the job.
 func putBack(ctx context.Context, j *Job, trial bool) error {
-	if t, ok := j.Driver.(driver.Trier); ok && trial {
+	if t, ok := driver.TrierOf(j.Driver); ok && trial {
 		if err := t.Undo(ctx); err != nil {
 			return err
 		}

@@ -215,7 +215,7 @@ func (e *Executor) write(ctx context.Context, j *Job, o *Outcome) error {
 	}
 	// What the device counts down began no earlier than this.
 	o.Until = e.now().Add(left)
-	if t, ok := j.Driver.(driver.Trier); ok {
+	if t, ok := driver.TrierOf(j.Driver); ok {
 		e.say("putting a change on %s on trial for %s, native operations: %d", j.Device, left.Round(time.Second), len(j.Change.Ops))
 		return t.Try(ctx, j.Change, left)
 	}
@@ -323,7 +323,7 @@ func (e *Executor) allOnTrial(ctx context.Context, jobs []Job, out []Outcome) er
 
 // stillOnTrial fails where a device has gone back, or would have been put back by now.
 func (e *Executor) stillOnTrial(j *Job, o *Outcome, now driver.State) error {
-	if t, ok := j.Driver.(driver.Trier); ok {
+	if t, ok := driver.TrierOf(j.Driver); ok {
 		if x := t.Trial(now); x == nil || x.Left <= 0 {
 			return driver.ErrTooLate
 		}
@@ -341,7 +341,7 @@ func (e *Executor) stillOnTrial(j *Job, o *Outcome, now driver.State) error {
 
 // ConfirmOne confirms what is on trial on a device, and looks whether it holds that.
 func ConfirmOne(ctx context.Context, d driver.Driver, meant driver.State) error {
-	if t, ok := d.(driver.Trier); ok {
+	if t, ok := driver.TrierOf(d); ok {
 		if err := t.Confirm(ctx, meant); err != nil {
 			return err
 		}

@@ -294,11 +294,13 @@ func (c *Controller) NoTrial(ctx context.Context, s *reconcile.Site) error {
 }
 
 func holdsTrial(ctx context.Context, d *reconcile.Device, j store.Journal) (bool, error) {
-	t, ok := d.Driver.(driver.Trier)
+	t, ok := driver.TrierOf(d.Driver)
 	held, err := apply.Held(j)
 	if err != nil || !ok && !slices.Contains(held, d.Name) {
 		return false, err
 	}
+	// Whether it can go back by itself was known when the change was made.
+	ok = ok && !slices.Contains(held, d.Name)
 	if d.Err != nil {
 		return false, d.Err
 	}

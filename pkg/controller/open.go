@@ -37,7 +37,7 @@ func (c *Controller) Open(ctx context.Context, s *reconcile.Site, devices []*rec
 	if d.Err != nil {
 		return store.Apply{}, d.Err
 	}
-	if _, ok := d.Driver.(driver.Trier); !ok {
+	if _, ok := driver.TrierOf(d.Driver); !ok {
 		return store.Apply{}, fmt.Errorf("point %q: its device cannot go back by itself, so it is not opened: set `mode: observe` instead", point)
 	}
 	job, err := s.ObserveJob(ctx, d, point)

@@ -15,7 +15,7 @@ type Trial struct {
 	// Left is the time until the device goes back by itself; 0 where it has gone back
 	// already, and only the rest of the change is still to be tidied up.
 	Left time.Duration
-	// Old is what the device goes back to, New what is on trial.
+	// Old is what the device goes back to, nil where it does not tell, New what is on trial.
 	Old, New State
 }
 
@@ -37,4 +37,19 @@ type Trier interface {
 	// Undo goes back to the old state now, or tidies up after a trial whose time has
 	// run out. Without a trial it does nothing.
 	Undo(ctx context.Context) error
+}
+
+// MayTry is implemented by triers some of whose devices cannot hold a change on trial.
+type MayTry interface {
+	// CanTry reports whether the device can, as far as is known: it asks nobody.
+	CanTry() bool
+}
+
+// TrierOf gives a driver as a Trier, if its device can hold a change on trial.
+func TrierOf(d Driver) (Trier, bool) {
+	t, ok := d.(Trier)
+	if m, may := d.(MayTry); ok && may && !m.CanTry() {
+		return nil, false
+	}
+	return t, ok
 }

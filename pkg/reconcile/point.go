@@ -113,7 +113,7 @@ func (s *Site) planDevice(ctx context.Context, d *Device, opt Options) (part, er
 
 // work plans a device that holds have.
 func (s *Site) work(d *Device, have driver.State, rows []plan.Point, opt Options, r *part, fail func(plan.Status, error)) error {
-	if t, ok := d.Driver.(driver.Trier); ok && opt.Lasting {
+	if t, ok := driver.TrierOf(d.Driver); ok && opt.Lasting {
 		if x := t.Trial(have); x != nil && x.Left > 0 {
 			fail(plan.Refused, fmt.Errorf("a change is on trial there that nobody waits for; the device goes back in %s", x.Left.Round(time.Second)))
 			return nil

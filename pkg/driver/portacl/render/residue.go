@@ -121,6 +121,12 @@ func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
 			if p.services.IsEmpty() {
 				continue
 			}
+			if lost := p.services.Intersect(s.cut); !p.wider && !lost.IsEmpty() && at == filtered {
+				out = append(out, lapse{KindPorts, false, t, run, lost})
+				if p.services = p.services.Subtract(lost); p.services.IsEmpty() {
+					continue
+				}
+			}
 			kind, ok := kinds[p.wider]
 			if !ok {
 				return fmt.Errorf("%v would fare otherwise than policy says (%s), which is not of a list's nature; this is a fault of Bulkhead", p.services, t)
@@ -137,7 +143,7 @@ func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
 				errs = append(errs, compare(t, run, must, every, nil, map[bool]string{true: KindInbound}))
 				continue
 			}
-			errs = append(errs, compare(t, run, must, s.passes(run, t == driver.TrackMid), nil, map[bool]string{true: KindReturn}))
+			errs = append(errs, compare(t, run, must, s.passes(run, t == driver.TrackMid), compile.Answers(s.back, run.Lo, run.Hi).Intersect(s.cut), map[bool]string{true: KindReturn}))
 		}
 	}
 	whole := want.AllPorts()

@@ -20,6 +20,8 @@ type shape struct {
 	errors packet.Services // ICMP errors
 
 	always packet.Services // see whole; nil before it is asked
+	// cut is what is dropped because nothing can be said of its ports.
+	cut packet.Services
 }
 
 // extra is what may be opened from one run of source ports only.
@@ -44,6 +46,11 @@ func (x *fabric) shapeOf(src, dst int) int {
 		s.back = x.floor(dst, src)
 		if !s.back.IsEmpty() || !s.opens.IsEmpty() {
 			s.errors = errorsOf(s.four)
+		}
+	}
+	for _, proto := range x.f.Blind {
+		if s.any(proto) && !s.whole(proto) {
+			s.cut = s.cut.Union(line(proto))
 		}
 	}
 	text := s.key()
@@ -98,7 +105,7 @@ func (s *shape) passes(run want.Ports, mid bool) packet.Services {
 	if mid {
 		return s.from(run).Union(answers).Intersect(tcp)
 	}
-	return s.from(run).Union(answers.Subtract(tcp)).Union(s.errors)
+	return s.from(run).Union(answers.Subtract(tcp)).Union(s.errors).Subtract(s.cut)
 }
 
 // whole reports whether everything of a protocol passes, so that nothing in a packet has to be
@@ -116,6 +123,9 @@ func (s *shape) whole(proto int) bool {
 // some reports whether something of a protocol passes from every source port or as an answer:
 // what a later fragment may be a piece of.
 func (s *shape) some(proto int) bool {
+	if s.cut.Contains(uint32(proto) << 16) {
+		return false
+	}
 	if !s.opens.Intersect(line(proto)).IsEmpty() {
 		return true
 	}
@@ -127,6 +137,9 @@ func (s *shape) some(proto int) bool {
 
 // any reports whether anything at all of a protocol passes.
 func (s *shape) any(proto int) bool {
+	if s.cut.Contains(uint32(proto) << 16) {
+		return false
+	}
 	if s.some(proto) || !s.errors.Intersect(line(proto)).IsEmpty() {
 		return true
 	}

@@ -1,0 +1,234 @@
+package netconf_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"bulkhead/drivers/netconf"
+	"bulkhead/drivers/netconf/netconftest"
+	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
+	"bulkhead/pkg/driver/drivertest"
+	"bulkhead/pkg/driver/drivertest/sim"
+	"bulkhead/pkg/driver/portacl"
+	"bulkhead/pkg/driver/portacl/acltest"
+	"bulkhead/pkg/driver/portacl/render"
+	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy/policytest"
+)
+
+func TestConformance(t *testing.T) {
+	drivertest.Run(t, factory("ietf", netconftest.Options{}, nil))
+}
+
+func TestConformanceOfWhatIsSent(t *testing.T) {
+	drivertest.Run(t, factory("ietf", netconftest.Options{}, func(s *netconf.Settings) { s.Egress = false }))
+}
+
+func factory(name string, o netconftest.Options, edit func(*netconf.Settings)) drivertest.Factory {
+	return drivertest.Factory{
+		Name:       "a simulated switch with " + name,
+		New:        func(t testing.TB) *drivertest.Subject { return subject(newBed(t, name, o, edit)) },
+		Placements: []drivertest.Placement{plugged(drivertest.Quiet()), plugged(drivertest.Shared()), plugged(drivertest.Leased()), plugged(drivertest.Managed()), plugged(drivertest.Observed())},
+		World:      policytest.Options{MaxAssets: 4, MaxGroups: 3, MaxPolicies: 4},
+		Random:     12,
+		Budget:     map[string]int{"entries": 3},
+		Inherent:   []string{render.KindReturn, render.KindInbound, render.KindFragment},
+	}
+}
+
+func subject(b *bed) *drivertest.Subject {
+	egress := true
+	if b.edit != nil {
+		var s netconf.Settings
+		s.Egress = true
+		b.edit(&s)
+		egress = s.Egress
+	}
+	s := &drivertest.Subject{
+		Driver: func() driver.Driver { return b.driver() },
+		Unreachable: func() driver.Driver {
+			d := newBed(b.t, b.dialect.Name(), netconftest.Options{}, b.edit)
+			d.gone.Store(true)
+			return d.driver()
+		},
+		Dump:       func() []byte { return b.server.Running().XML() },
+		AddForeign: func() { b.foreign(withForeign(b.config())) },
+		Foreign: func() []byte {
+			var out []string
+			for _, l := range b.config().Lists {
+				if !portacl.Ours(drivertest.Site, l.Name) {
+					out = append(out, l.Name, l.Entries[0].String())
+				}
+			}
+			return []byte(strings.Join(out, "\n"))
+		},
+		AddRival: func() {
+			c := withForeign(b.config())
+			bind(c, "swp1", portacl.Bound{Dir: portacl.In, Family: portacl.IPv4, List: "uplink"})
+			b.foreign(c)
+		},
+		Tamper: b.tamper,
+		Fail:   b.fail, Heal: b.heal, Faults: sim.Faults(),
+		Steps: func(after func()) {
+			for _, op := range []string{"commit", "edit-config"} {
+				b.server.After(op, after)
+			}
+		},
+		Port: func(hook string, src, dst netip.Addr) (string, bool) {
+			if hook == compile.HookOutput {
+				return portOf(src), portOf(src) != ""
+			}
+			return portOf(dst), portOf(dst) != "" && (egress || portOf(src) == "")
+		},
+		Passes: func(s driver.State, hook string, src, dst netip.Addr) func(uint32, uint16) bool {
+			c, port, dir := &stateOf(s).Config, portOf(src), portacl.In
+			if hook == compile.HookInput {
+				port, dir = portOf(dst), portacl.Out
+			}
+			return func(service uint32, from uint16) bool {
+				p := acltest.Packet{Src: src, Dst: dst, Proto: uint8(service >> 16)}
+				if packet.IsICMP(p.Proto) {
+					p.Type, p.Code = uint8(service>>8), uint8(service)
+				} else if packet.HasPorts(p.Proto) {
+					p.SrcPort, p.DstPort = from, uint16(service)
+				}
+				return acltest.Passes(c, port, dir, p)
+			}
+		},
+		Mutants: mutants,
+	}
+	return s
+}
+
+// withForeign adds a list of somebody else on a port where nothing is protected, one of another
+// site, and names that nearly are ours.
+func withForeign(c *portacl.Config) *portacl.Config {
+	out := c.Clone()
+	for _, name := range []string{"uplink", "bh-test2-aaaaa-0123456789-i4", "bh-test-aaaaa-0123456789-i5", "bh-test-aaaaa-0123456789"} {
+		if out.List(name) == nil {
+			out.Lists = append(out.Lists, everything(name))
+		}
+	}
+	if out.Port("swp48") == nil {
+		bind(&out, "swp48", portacl.Bound{Dir: portacl.In, Family: portacl.IPv4, List: "uplink"})
+	}
+	return &out
+}
+
+// tamper changes one thing of ours behind the driver's back.
+func (b *bed) tamper(n int) string {
+	c := b.config()
+	next := c.Clone()
+	var mine []int
+	for i := range next.Lists {
+		if portacl.Ours(drivertest.Site, next.Lists[i].Name) {
+			mine = append(mine, i)
+		}
+	}
+	if len(mine) == 0 {
+		return "nothing: nothing of ours is there"
+	}
+	l := &next.Lists[mine[n%len(mine)]]
+	e := &l.Entries[n%len(l.Entries)]
+	switch n % 3 {
+	case 0:
+		e.Permit = !e.Permit
+	case 1:
+		l.Entries = append(l.Entries[:n%len(l.Entries)], l.Entries[n%len(l.Entries)+1:]...)
+	default:
+		p := &next.Ports[0]
+		for i := range next.Ports {
+			if len(next.Ports[i].Bound) > 0 && portacl.Ours(drivertest.Site, next.Ports[i].Bound[0].List) {
+				p = &next.Ports[i]
+			}
+		}
+		p.Bound = p.Bound[1:]
+	}
+	b.foreign(&next)
+	return "changed " + l.Name
+}
+
+// fail maps a fault onto what the server can do.
+func (b *bed) fail(f sim.Fault, skip int) {
+	faults := make([]netconftest.Fault, skip, skip+1)
+	switch f {
+	case sim.ReadError:
+		b.server.Next("get-config", append(faults, netconftest.Refuse(netconftest.Error{Tag: "operation-failed"}))...)
+	case sim.ReadTruncated:
+		b.server.Next("get-config", append(faults, netconftest.CutMid(), netconftest.CutMid())...)
+	case sim.ReadStale:
+		b.server.Lag(1)
+	case sim.WriteLost:
+		b.server.Next("commit", append(faults, netconftest.CutBefore())...)
+	case sim.AnswerLost:
+		b.server.Next("commit", append(faults, netconftest.CutAfter())...)
+	case sim.Vanish:
+		b.server.Next("commit", append(faults, netconftest.CutBefore())...)
+		b.server.Before("commit", func() {
+			if skip--; skip < 0 {
+				b.gone.Store(true)
+			}
+		})
+	}
+}
+
+func (b *bed) heal() {
+	b.gone.Store(false)
+	b.server.Lag(0)
+	b.server.Before("commit", nil)
+	b.server.Next("commit")
+	b.server.Next("get-config")
+}
+
+// mutants breaks lists in the ways of a wrong renderer.
+func mutants(s driver.State) []drivertest.Mutant {
+	st := stateOf(s)
+	var out []drivertest.Mutant
+	add := func(kind string, edit func(c *portacl.Config)) {
+		next := *st
+		next.Config = st.Config.Clone()
+		edit(&next.Config)
+		out = append(out, drivertest.Mutant{Kind: kind, State: &next})
+	}
+	for i := range st.Config.Lists {
+		for k := range st.Config.Lists[i].Entries {
+			if k%7 != 0 {
+				continue
+			}
+			e := st.Config.Lists[i].Entries[k]
+			add("drop an entry", func(c *portacl.Config) {
+				l := &c.Lists[i]
+				l.Entries = append(l.Entries[:k:k], l.Entries[k+1:]...)
+			})
+			add("flip an action", func(c *portacl.Config) { c.Lists[i].Entries[k].Permit = !e.Permit })
+			add("any source", func(c *portacl.Config) { c.Lists[i].Entries[k].Src = netip.PrefixFrom(e.Src.Addr(), 0).Masked() })
+			add("any destination", func(c *portacl.Config) { c.Lists[i].Entries[k].Dst = netip.PrefixFrom(e.Dst.Addr(), 0).Masked() })
+			if e.Established {
+				add("without flags", func(c *portacl.Config) { c.Lists[i].Entries[k].Established = false })
+			}
+			if !e.DstPorts.All() && e.DstPorts.Hi < 65535 {
+				add("port off by one", func(c *portacl.Config) { c.Lists[i].Entries[k].DstPorts.Hi++ })
+			}
+			if !e.SrcPorts.All() {
+				add("any source port", func(c *portacl.Config) { c.Lists[i].Entries[k].SrcPorts = portacl.AllPorts() })
+			}
+		}
+		add("default allow", func(c *portacl.Config) {
+			l := &c.Lists[i]
+			last := l.Entries[len(l.Entries)-1]
+			last.Permit, last.Proto = true, portacl.AnyProto
+			l.Entries = append(l.Entries[:len(l.Entries)-1:len(l.Entries)-1], last)
+		})
+	}
+	for i := range st.Config.Ports {
+		for k := range st.Config.Ports[i].Bound {
+			add("unbound", func(c *portacl.Config) {
+				p := &c.Ports[i]
+				p.Bound = append(p.Bound[:k:k], p.Bound[k+1:]...)
+			})
+		}
+	}
+	return out
+}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests run against, from the distribution: the nft tool,
-# iproute2, conntrack and ping, whose word the tests compare with ours, and a C
-# compiler for the race detector. As root, or by sudo. Does nothing where
+# iproute2, conntrack and ping, whose word the tests compare with ours, a NETCONF
+# server and the sshd before it, and a C compiler for the race detector. As root, or by sudo. Does nothing where
 # everything is there.
 #
 # The other firewalls that tests run us beside are not installed but laid out in a
@@ -19,6 +19,8 @@ need ping iputils-ping
 need curl curl
 need unshare util-linux
 need setpriv util-linux
+need netconfd netconfd
+need sshd openssh-server
 need gcc gcc # the race detector links through it
 [ -e "$beside/done" ] || missing+=(dbus-daemon python3-dbus python3-gi python3-nftables libip4tc2 libip6tc2 libxtables12 libnetfilter-conntrack3 libdevmapper1.02.1)
 
@@ -31,6 +33,15 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 command -v apt-get >/dev/null || { echo "no apt-get here: install ${missing[*]} yourself" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
+# Tests start an sshd of their own. Where there was none, none is to listen because of them.
+case " ${missing[*]} " in
+*" openssh-server "*)
+	if command -v systemctl >/dev/null; then
+		echo "ssh.service and ssh.socket are masked, so that nothing listens; systemctl unmask them to use them" >&2
+		$sudo systemctl mask ssh.service ssh.socket >&2 || true
+	fi
+	;;
+esac
 $sudo apt-get update -qq
 $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" libc6-dev
 [ -e "$beside/done" ] && exit 0

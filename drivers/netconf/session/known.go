@@ -189,8 +189,8 @@ func Enrol(ctx context.Context, o Options) (fingerprint, line string, err error)
 // changed.
 func Remember(file, address, line string, replace bool) (changed bool, err error) {
 	address = Options{Address: address}.address()
-	_, hosts, key, _, rest, err := ssh.ParseKnownHosts([]byte(line + "\n"))
-	if err != nil || len(bytes.TrimSpace(rest)) > 0 || len(hosts) != 1 || hosts[0] != knownhosts.Normalize(address) {
+	marker, hosts, key, _, rest, err := ssh.ParseKnownHosts([]byte(line + "\n"))
+	if err != nil || marker != "" || len(bytes.TrimSpace(rest)) > 0 || len(hosts) != 1 || hosts[0] != knownhosts.Normalize(address) {
 		return false, fail(ErrInvalid, err, "%q is not a line of %q for a file of host keys", line, address)
 	}
 	k, err := openKnown(file)

@@ -164,6 +164,8 @@ var errSeen = errors.New("the host key was seen")
 // Enrol asks a device for its host key and returns the fingerprint and the line for a
 // file of host keys. It does not log in, and nothing says that what answers is the
 // device: somebody has to compare the fingerprint.
+//
+// bulkhead enrol shows it; Known tells what was enrolled before, and Remember enrols.
 func Enrol(ctx context.Context, o Options) (fingerprint, line string, err error) {
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
@@ -181,6 +183,16 @@ func Enrol(ctx context.Context, o Options) (fingerprint, line string, err error)
 		return "", "", fail(ErrUnreachable, err, "%q shows no host key: %v", o.address(), err)
 	}
 	return ssh.FingerprintSHA256(seen), knownhosts.Line([]string{o.address()}, seen), nil
+}
+
+// Known returns the fingerprints that a file of host keys has for a device, in order; none
+// if the file is missing.
+func Known(file, address string) ([]string, error) {
+	k, err := openKnown(file)
+	if err != nil {
+		return nil, err
+	}
+	return k.fingerprints(Options{Address: address}.address()), nil
 }
 
 // Remember writes a line that Enrol returned into a file of host keys, which it makes if

@@ -47,7 +47,7 @@ somebody stands in between. --replace enrols its new key.`,
 
 func (a *app) enrol(ctx context.Context, point string, o enrolOptions) error {
 	if o.fingerprint != "" && !strings.HasPrefix(o.fingerprint, "SHA256:") {
-		return fmt.Errorf("--fingerprint %q: it begins with SHA256:", o.fingerprint)
+		return fmt.Errorf("--fingerprint %q: a fingerprint begins with %q", o.fingerprint, "SHA256:")
 	}
 	p, kind, err := a.pointKind(point)
 	if err != nil {

@@ -243,6 +243,21 @@ func TestCommitThatDoesNothing(t *testing.T) {
 	}
 }
 
+// What an edit removes from an element that it makes itself, is made with it; delete of it
+// is refused.
+func TestRemoveBelowWhatIsNotThere(t *testing.T) {
+	srv := start(t, yuma.Options{})
+	s := dial(t, options(t, srv))
+	ctx := ctxOf(t)
+	if err := edit(ctx, s, lists("delete", "A")); !session.HasTag(err, "data-missing") {
+		t.Errorf("a delete: %v", err)
+	}
+	must(t, edit(ctx, s, lists("remove", "A")))
+	if !has(t, s, session.Candidate, "<name>A<") {
+		t.Error("nothing was made: netconfd is another one than the comments speak of")
+	}
+}
+
 // What was confirmed is there after a restart; with a startup datastore only what was
 // copied there.
 func TestRestart(t *testing.T) {

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the tests run against, from the distribution: the nft tool,
 # iproute2, conntrack and ping, whose word the tests compare with ours, a switch
-# (Open vSwitch, and an SNMP agent for it), and a C compiler for the race detector.
-# As root, or by sudo. Does nothing where everything is there.
+# (Open vSwitch, an SNMP agent for it, a NETCONF server and the sshd before it), and a C
+# compiler for the race detector. As root, or by sudo. Does nothing where everything is
+# there.
 #
 # The daemons among them are not started, now or at the next start of the machine:
 # tests run their own, in namespaces.
@@ -26,6 +27,8 @@ need ovs-vswitchd openvswitch-switch
 need snmpd snmpd
 need snmpget snmp
 perl -MNetSNMP::agent -e1 2>/dev/null || missing+=(libsnmp-perl)
+need netconfd netconfd
+need sshd openssh-server
 need gcc gcc # the race detector links through it
 [ -e "$beside/done" ] || missing+=(dbus-daemon python3-dbus python3-gi python3-nftables libip4tc2 libip6tc2 libxtables12 libnetfilter-conntrack3 libdevmapper1.02.1)
 
@@ -38,6 +41,15 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 command -v apt-get >/dev/null || { echo "no apt-get here: install ${missing[*]} yourself" >&2; exit 1; }
 export DEBIAN_FRONTEND=noninteractive
+# Tests start an sshd of their own. Where there was none, none is to listen because of them.
+case " ${missing[*]} " in
+*" openssh-server "*)
+	if command -v systemctl >/dev/null; then
+		echo "ssh.service and ssh.socket are masked, so that nothing listens; systemctl unmask them to use them" >&2
+		$sudo systemctl mask ssh.service ssh.socket >&2 || true
+	fi
+	;;
+esac
 $sudo apt-get update -qq
 $sudo sh -euc '
 	if [ ! -e /usr/sbin/policy-rc.d ]; then # a package asks it before it starts a daemon

@@ -146,7 +146,7 @@ Start with:
 		a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.reconcileCmd(), a.serveCmd(), a.approveCmd(),
 		a.quarantineCmd(), a.releaseCmd(), a.openCmd(), a.closeCmd(), a.bootCmd(), a.verifyCmd(), a.probeCmd(), a.flowsCmd(), a.renderCmd(), a.removeCmd(),
 		a.historyCmd(), a.auditCmd(), a.backupCmd(), a.restoreCmd(),
-		a.schemaCmd(), a.iamPolicyCmd(), a.versionCmd(), a.demoCmd())
+		a.schemaCmd(), a.iamPolicyCmd(), a.enrolCmd(), a.versionCmd(), a.demoCmd())
 	return root
 }
 

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"context"
 	"time"
 
 	"bulkhead/pkg/config"
@@ -29,4 +30,7 @@ type Kind struct {
 	// reboot: without what has expired meanwhile. A negative time is not to be believed.
 	// nil where the device keeps its state over a reboot itself.
 	Aged func(s State, by time.Duration) State
+	// Enrol asks the device of a point for the key by which it is known, and neither logs
+	// in nor writes anything. nil where devices are known by something else.
+	Enrol func(ctx context.Context, p *config.Point) (*Enrolment, error)
 }

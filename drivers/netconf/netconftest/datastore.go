@@ -28,7 +28,9 @@ func first(errs []Error) error {
 	return fmt.Errorf("%s at %s: %s", errs[0].Tag, errs[0].Path, errs[0].Message)
 }
 
-func (s *Server) editor() *editor { return &editor{keys: s.o.Keys, spaces: s.o.Namespaces} }
+func (s *Server) editor() *editor {
+	return &editor{keys: s.o.Keys, spaces: s.o.Namespaces, blind: s.o.LikeNetconfd}
+}
 
 // become changes running, and tells whom it concerns.
 func (s *Server) become(next *Node, session int, user string) {

@@ -18,7 +18,10 @@ const (
 type editor struct {
 	keys   map[string][]string
 	spaces []string // that there is a model of; nil for any
-	errs   []Error
+	// blind lets a remove below an element that the edit makes pass unread, as netconfd
+	// does: it makes there what it is told to remove.
+	blind bool
+	errs  []Error
 }
 
 func (e *editor) fail(err Error) { e.errs = append(e.errs, err) }
@@ -28,10 +31,10 @@ func (e *editor) edit(root, config *Node, op string) {
 	if op == "replace" {
 		root.Children, op = nil, "merge"
 	}
-	e.children(root, config, "", "", op)
+	e.children(root, config, "", "", op, false)
 }
 
-func (e *editor) children(target, in *Node, schema, path, op string) {
+func (e *editor) children(target, in *Node, schema, path, op string, fresh bool) {
 	seen := map[string]bool{}
 	for _, c := range in.Children {
 		at := schema + "/" + c.Name.Local
@@ -49,7 +52,7 @@ func (e *editor) children(target, in *Node, schema, path, op string) {
 			e.fail(Error{Type: "protocol", Tag: "unknown-namespace", Path: here, BadElement: c.Name.Local, BadNamespace: c.Name.Space})
 			continue
 		}
-		e.apply(target, c, at, here, op)
+		e.apply(target, c, at, here, op, fresh)
 	}
 }
 
@@ -91,7 +94,7 @@ func (e *editor) find(target, n *Node, schema string) int {
 	})
 }
 
-func (e *editor) apply(target, in *Node, schema, path, op string) {
+func (e *editor) apply(target, in *Node, schema, path, op string, fresh bool) {
 	for _, a := range in.attrs {
 		switch {
 		case a.Name == (xml.Name{Space: nsBase, Local: "operation"}):
@@ -107,6 +110,9 @@ func (e *editor) apply(target, in *Node, schema, path, op string) {
 			return
 		}
 	}
+	if fresh && e.blind && op == "remove" {
+		op = "merge"
+	}
 	i := e.find(target, in, schema)
 	switch {
 	case i < 0 && (op == "delete" || op == "none"):
@@ -114,12 +120,15 @@ func (e *editor) apply(target, in *Node, schema, path, op string) {
 	case i >= 0 && op == "create":
 		e.fail(Error{Tag: "data-exists", Path: path, BadElement: in.Name.Local, Message: "there is one"})
 	case op == "remove" || op == "delete":
+		var have *Node
 		if i >= 0 {
+			have = target.Children[i]
 			target.Children = slices.Delete(target.Children, i, i+1)
 		}
+		e.named(have, in, schema, path, op)
 	case op == "none":
 		if !e.isKey(in, schema) {
-			e.children(target.Children[i], in, schema, path, op)
+			e.children(target.Children[i], in, schema, path, op, false)
 		}
 	default:
 		n := &Node{Name: in.Name}
@@ -138,7 +147,32 @@ func (e *editor) apply(target, in *Node, schema, path, op string) {
 		} else {
 			target.Children[i] = n
 		}
-		e.children(n, in, schema, path, op)
+		e.children(n, in, schema, path, op, i < 0)
+	}
+}
+
+// named refuses a removal that names parts which are to be deleted and are not there.
+func (e *editor) named(have, in *Node, schema, path, op string) {
+	for _, c := range in.Children {
+		at, here, op := schema+"/"+c.Name.Local, path+"/"+c.Name.Local, op
+		for _, a := range c.attrs {
+			if a.Name == (xml.Name{Space: nsBase, Local: "operation"}) {
+				op = a.Value
+			}
+		}
+		if e.isKey(c, at) {
+			continue
+		}
+		var part *Node
+		if have != nil {
+			if i := e.find(have, c, at); i >= 0 {
+				part = have.Children[i]
+			}
+		}
+		if part == nil && op == "delete" {
+			e.fail(Error{Tag: "data-missing", Path: here, BadElement: c.Name.Local, Message: "there is none"})
+		}
+		e.named(part, c, at, here, op)
 	}
 }
 

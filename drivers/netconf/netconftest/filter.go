@@ -68,7 +68,9 @@ func (s selection) match(f, n *Node) bool {
 	for _, c := range equal {
 		s[c] = true
 	}
-	s[n] = s[n] // present
+	if _, marked := s[n]; !marked {
+		s[n] = false
+	}
 	return true
 }
 

@@ -91,15 +91,6 @@ func (n *Node) XML() []byte {
 	return b.Bytes()
 }
 
-// inner writes the children, each with its namespace.
-func (n *Node) inner() []byte {
-	var b bytes.Buffer
-	for _, c := range n.Children {
-		c.write(&b, "", false)
-	}
-	return b.Bytes()
-}
-
 // write writes an element into one whose default namespace is space. leafsLast puts
 // children that have children first, as some servers do in replies.
 func (n *Node) write(b *bytes.Buffer, space string, leafsLast bool) {

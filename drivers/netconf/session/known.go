@@ -164,6 +164,8 @@ var errSeen = errors.New("the host key was seen")
 // Enrol asks a device for its host key and returns the fingerprint and the line for a
 // file of host keys. It does not log in, and nothing says that what answers is the
 // device: somebody has to compare the fingerprint.
+//
+// bulkhead enrol shows it; Known tells what was enrolled before, and Remember enrols.
 func Enrol(ctx context.Context, o Options) (fingerprint, line string, err error) {
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
@@ -183,14 +185,24 @@ func Enrol(ctx context.Context, o Options) (fingerprint, line string, err error)
 	return ssh.FingerprintSHA256(seen), knownhosts.Line([]string{o.address()}, seen), nil
 }
 
+// Known returns the fingerprints that a file of host keys has for a device, in order; none
+// if the file is missing.
+func Known(file, address string) ([]string, error) {
+	k, err := openKnown(file)
+	if err != nil {
+		return nil, err
+	}
+	return k.fingerprints(Options{Address: address}.address()), nil
+}
+
 // Remember writes a line that Enrol returned into a file of host keys, which it makes if
 // it is missing. Unless replace is set it is an error if the file has another key of the
 // device; with it, lines of that device alone give way. It reports whether the file
 // changed.
 func Remember(file, address, line string, replace bool) (changed bool, err error) {
 	address = Options{Address: address}.address()
-	_, hosts, key, _, rest, err := ssh.ParseKnownHosts([]byte(line + "\n"))
-	if err != nil || len(bytes.TrimSpace(rest)) > 0 || len(hosts) != 1 || hosts[0] != knownhosts.Normalize(address) {
+	marker, hosts, key, _, rest, err := ssh.ParseKnownHosts([]byte(line + "\n"))
+	if err != nil || marker != "" || len(bytes.TrimSpace(rest)) > 0 || len(hosts) != 1 || hosts[0] != knownhosts.Normalize(address) {
 		return false, fail(ErrInvalid, err, "%q is not a line of %q for a file of host keys", line, address)
 	}
 	k, err := openKnown(file)

@@ -96,7 +96,8 @@ type Edit struct {
 	Config           []byte
 }
 
-// EditConfig changes a datastore.
+// EditConfig changes a datastore. One server that was measured makes what an edit removes
+// from an element that the same edit makes: remove only what was read.
 func (s *Session) EditConfig(ctx context.Context, e Edit) error {
 	const op = "edit-config"
 	if err := s.datastores(op, e.Target); err != nil {
@@ -156,7 +157,9 @@ type Commit struct {
 	PersistID string
 }
 
-// Commit commits. A server may answer ok and have done nothing: read back.
+// Commit commits. A server may answer ok and have done nothing: read back. One that was
+// measured looks at the time of a confirmed commit only when it has had nothing to do for a
+// second: whoever reads more often keeps the change from going back.
 func (s *Session) Commit(ctx context.Context, c Commit) error {
 	const op = "commit"
 	confirmed, persist := s.caps.ConfirmedCommit()
@@ -197,7 +200,8 @@ func (s *Session) CancelCommit(ctx context.Context, persistID string) error {
 	}{PersistID: persistID})
 }
 
-// Discard makes the candidate what running is.
+// Discard makes the candidate what running is. On one server that was measured it answers
+// ok and does nothing: only CopyConfig of running to the candidate, and Unlock, do it there.
 func (s *Session) Discard(ctx context.Context) error {
 	return s.simple(ctx, struct {
 		XMLName xml.Name `xml:"discard-changes"`

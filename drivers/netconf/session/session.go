@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/Juniper/go-netconf/netconf"
+	"golang.org/x/crypto/ssh"
 )
 
 // Session is a NETCONF session. Its methods may be called by several goroutines; rpcs
@@ -21,6 +22,7 @@ type Session struct {
 	id      string
 	wire    *wire
 	nc      *netconf.Session
+	client  *ssh.Client
 	turn    chan struct{} // of the one who does an rpc
 	limit   time.Duration
 	warn    func(operation string, w *RPCError)

@@ -93,6 +93,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		return nil, err
 	}
 	if err = s.greet(ctx, o.first); err == nil {
+		s.keepAlive(o.Keepalive)
 		return s, nil
 	}
 	s.Close()
@@ -108,6 +109,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		s.Close()
 		return nil, s.silent()
 	}
+	s.keepAlive(o.Keepalive)
 	return s, nil
 }
 
@@ -156,9 +158,7 @@ func dial(ctx context.Context, o Options) (*Session, error) {
 		return nil, err
 	}
 	s.running.Go(func() { client.Wait(); running.Wait() })
-	if o.Keepalive > 0 {
-		s.keepAlive(client, o.Keepalive)
-	}
+	s.client = client
 	return s, nil
 }
 
@@ -179,7 +179,10 @@ func subsystem(client *ssh.Client, running *sync.WaitGroup) (ssh.Channel, error)
 }
 
 // keepAlive notices a peer that is gone without a word.
-func (s *Session) keepAlive(client *ssh.Client, every time.Duration) {
+func (s *Session) keepAlive(every time.Duration) {
+	if every < 0 {
+		return
+	}
 	s.running.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
@@ -192,7 +195,7 @@ func (s *Session) keepAlive(client *ssh.Client, every time.Duration) {
 			late := time.AfterFunc(3*every, func() {
 				s.wire.end(fmt.Errorf("it has answered no keepalive for %v", 3*every))
 			})
-			_, _, err := client.SendRequest("keepalive@openssh.com", true, nil)
+			_, _, err := s.client.SendRequest("keepalive@openssh.com", true, nil)
 			late.Stop()
 			if err != nil {
 				return // the reader says why

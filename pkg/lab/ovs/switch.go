@@ -114,6 +114,12 @@ func (s *Switch) begin(ctx context.Context) (err error) {
 	if err := s.vsctl(ctx, set...); err != nil { // returns when the daemon has done it
 		return err
 	}
+	// Every flow of packets is decided by itself. Open vSwitch caches one decision for many
+	// flows, and 3.1 may change another overlapping one of them instead when tables change,
+	// so that some packets meet the lists of before for good.
+	if _, err := s.appctl(ctx, "upcall/disable-megaflows"); err != nil {
+		return err
+	}
 	// Otherwise the ports of a fragment are 0, and it looks like any packet.
 	if _, err := s.command(ctx, "", "ovs-ofctl", "-O", "OpenFlow13", "set-frags", s.socket("acl.mgmt"), "nx-match"); err != nil {
 		return err
@@ -166,10 +172,10 @@ func (s *Switch) SetACLs(ctx context.Context, a ACLs) error {
 }
 
 // settle waits until packets meet what was configured. Decisions are cached, and the
-// cache is looked through again after a change; a look that is under way may have begun
-// before it, so it takes two.
+// cache is looked through again after a change. The look that is under way may have begun
+// before the change was made, and the next one before it was told of: it takes three.
 func (s *Switch) settle(ctx context.Context) error {
-	for range 2 {
+	for range 3 {
 		if _, err := s.appctl(ctx, "revalidator/wait"); err != nil {
 			return fmt.Errorf("wait until the change takes effect: %w", err)
 		}

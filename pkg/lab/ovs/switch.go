@@ -40,7 +40,8 @@ type Switch struct {
 	hosts   []string // by port
 	daemons []*daemon
 
-	mu sync.Mutex // one change at a time
+	mu    sync.Mutex // one change at a time
+	agent *Agent     // nil: none
 }
 
 // New starts a switch with all ports up, in VLAN 1 and without lists. On an error nothing
@@ -76,6 +77,7 @@ func New(ctx context.Context, o Options) (*Switch, error) {
 
 // Close ends the switch's programs and removes everything.
 func (s *Switch) Close() error {
+	s.agent.close()
 	for i := len(s.daemons) - 1; i >= 0; i-- {
 		s.daemons[i].stop()
 	}
@@ -168,6 +170,13 @@ func (s *Switch) SetACLs(ctx context.Context, a ACLs) error {
 	if _, err := s.command(ctx, text, "ovs-ofctl", "-O", "OpenFlow13", "--bundle", "replace-flows", s.socket("acl.mgmt"), "-"); err != nil {
 		return fmt.Errorf("replace the lists: %w", err)
 	}
+	return s.settle(ctx)
+}
+
+// Settle waits until packets meet what somebody else has set, for example the SNMP agent.
+func (s *Switch) Settle(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.settle(ctx)
 }
 

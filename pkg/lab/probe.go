@@ -147,6 +147,19 @@ func (p *Prober) Run(ctx context.Context, probes []Probe, opt ProbeOptions) ([]R
 	}
 	p.batch++
 	r := &round{p: p, probes: make([]Probe, len(probes)), results: make([]Result, len(probes)), seen: map[int]*pieces{}}
+	if !p.net.star {
+		return r.run(ctx, probes, opt)
+	}
+	var out []Result
+	err := OnOneCPU(func() (err error) { // a fence must not overtake a probe
+		out, err = r.run(ctx, probes, opt)
+		return err
+	})
+	return out, err
+}
+
+func (r *round) run(ctx context.Context, probes []Probe, opt ProbeOptions) ([]Result, error) {
+	p := r.p
 	var open []int
 	for i := range probes {
 		filled, err := p.fill(probes[i])

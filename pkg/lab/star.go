@@ -164,6 +164,15 @@ func (n *Net) SetLink(ctx context.Context, host string, up bool) error {
 	}
 }
 
+// PortIndex is the ifIndex of the interface for a star's host i, from 0.
+func (n *Net) PortIndex(i int) (int, error) {
+	l, err := n.Gateway.link.LinkByName(Port(i))
+	if err != nil {
+		return 0, fmt.Errorf("find %q of %s: %w", Port(i), n.Gateway.Name, err)
+	}
+	return l.Attrs().Index, nil
+}
+
 // linked reports whether the cable of a star's host carries something. It is what the
 // kernel knows at once; that an interface runs it says later.
 func (n *Net) linked(host string) (bool, error) {

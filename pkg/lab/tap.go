@@ -83,6 +83,7 @@ func (t *tap) drain(f func(packet []byte)) {
 	const (
 		snapOff   = 8
 		netOff    = 14
+		vlanOff   = 24
 		protoOff  = unix.SizeofTpacket2Hdr + 2
 		packetOff = unix.SizeofTpacket2Hdr + 10
 	)
@@ -92,9 +93,11 @@ func (t *tap) drain(f func(packet []byte)) {
 		if atomic.LoadUint32(status)&unix.TP_STATUS_USER == 0 {
 			return
 		}
+		tagged := *status&unix.TP_STATUS_VLAN_VALID != 0 && binary.NativeEndian.Uint16(frame[vlanOff:])&0xfff != 0
 		snap, at := binary.NativeEndian.Uint32(frame[snapOff:]), binary.NativeEndian.Uint16(frame[netOff:])
-		// What a bridge floods to others is no arrival either.
-		if kind := frame[packetOff]; kind == unix.PACKET_HOST || kind == unix.PACKET_BROADCAST || kind == unix.PACKET_MULTICAST {
+		// What a bridge floods to others is no arrival either, and what has the tag of a VLAN
+		// is for an interface that a host does not have.
+		if kind := frame[packetOff]; !tagged && (kind == unix.PACKET_HOST || kind == unix.PACKET_BROADCAST || kind == unix.PACKET_MULTICAST) {
 			packet := frame[at:min(int(at)+int(snap), ringFrame)]
 			if binary.BigEndian.Uint16(frame[protoOff:]) == FenceType {
 				t.fences = append(t.fences, readFence(packet))

@@ -110,3 +110,20 @@ func TestReadFDB(t *testing.T) {
 		}
 	}
 }
+
+// A table of learned addresses is read as it is, or refused.
+func FuzzReadFDB(f *testing.F) {
+	f.Add(" port  VLAN  MAC                Age\n    3     1  76:9b:8c:7e:41:a8    1\nLOCAL     1  76:9b:8c:7e:41:a9    1\n")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := readFDB(text)
+		if err == nil && len(got) > strings.Count(text, "\n") {
+			t.Errorf("%d addresses in %q", len(got), text)
+		}
+		for _, l := range got {
+			if len(l.MAC) != 6 {
+				t.Errorf("%q: %+v", text, l)
+			}
+		}
+	})
+}

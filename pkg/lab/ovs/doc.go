@@ -15,5 +15,9 @@
 // that matches decides. Fragments are seen as a switch sees them, one by one: in a later
 // one there are no ports.
 //
+// ServeSNMP adds an SNMP agent: net-snmp's snmpd, with a sub-agent of our own for VLANs
+// and learned addresses, of which there is no other one for Open vSwitch. Follow takes the
+// lists from whoever keeps a configuration of RFC 8519.
+//
 // It needs root: a bridge of Open vSwitch's has a tap device.
 package ovs

@@ -24,8 +24,8 @@ type daemon struct {
 	err  error         // why, then
 }
 
-// start runs a program in a namespace. The kernel kills the child of a thread that ends,
-// so one thread starts it and waits for it.
+// start runs a program in a namespace, on one processor lest it reorder packets. The
+// kernel kills the child of a thread that ends, so one thread starts it and waits for it.
 func start(ns *lab.Namespace, log string, env []string, name string, args ...string) (*daemon, error) {
 	path, err := find(name)
 	if err != nil {
@@ -47,7 +47,7 @@ func start(ns *lab.Namespace, log string, env []string, name string, args ...str
 	go func() {
 		defer close(d.done)
 		d.err = ns.Do(func() error {
-			err := d.cmd.Start()
+			err := lab.OnOneCPU(d.cmd.Start)
 			started <- err
 			if err != nil {
 				return err

@@ -40,7 +40,8 @@ type Switch struct {
 	hosts   []string // by port
 	daemons []*daemon
 
-	mu sync.Mutex // one change at a time
+	mu    sync.Mutex // one change at a time
+	agent *Agent     // nil: none
 }
 
 // New starts a switch with all ports up, in VLAN 1 and without lists. On an error nothing
@@ -76,6 +77,7 @@ func New(ctx context.Context, o Options) (*Switch, error) {
 
 // Close ends the switch's programs and removes everything.
 func (s *Switch) Close() error {
+	s.agent.close()
 	for i := len(s.daemons) - 1; i >= 0; i-- {
 		s.daemons[i].stop()
 	}
@@ -112,6 +114,12 @@ func (s *Switch) begin(ctx context.Context) (err error) {
 			"--", "add-port", "l2", port, "tag=1", "--", "set", "Interface", port, "type=patch", "options:peer="+up, number)
 	}
 	if err := s.vsctl(ctx, set...); err != nil { // returns when the daemon has done it
+		return err
+	}
+	// Every flow of packets is decided by itself. Open vSwitch caches one decision for many
+	// flows, and 3.1 may change another overlapping one of them instead when tables change,
+	// so that some packets meet the lists of before for good.
+	if _, err := s.appctl(ctx, "upcall/disable-megaflows"); err != nil {
 		return err
 	}
 	// Otherwise the ports of a fragment are 0, and it looks like any packet.
@@ -165,11 +173,18 @@ func (s *Switch) SetACLs(ctx context.Context, a ACLs) error {
 	return s.settle(ctx)
 }
 
+// Settle waits until packets meet what somebody else has set, for example the SNMP agent.
+func (s *Switch) Settle(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.settle(ctx)
+}
+
 // settle waits until packets meet what was configured. Decisions are cached, and the
-// cache is looked through again after a change; a look that is under way may have begun
-// before it, so it takes two.
+// cache is looked through again after a change. The look that is under way may have begun
+// before the change was made, and the next one before it was told of: it takes three.
 func (s *Switch) settle(ctx context.Context) error {
-	for range 2 {
+	for range 3 {
 		if _, err := s.appctl(ctx, "revalidator/wait"); err != nil {
 			return fmt.Errorf("wait until the change takes effect: %w", err)
 		}

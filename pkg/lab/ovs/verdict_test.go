@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/lab"
 )
 
@@ -221,7 +222,7 @@ func TestRandomListsAgainstPackets(t *testing.T) {
 	p := newProber(t, s)
 	lists, probe := drawACLs(s), drawProbe(s)
 	begin, verdicts, arrived := time.Now(), 0, 0
-	for round := range 12 {
+	for round := range tries.Of(30) {
 		a := lists.Example(round)
 		if err := s.SetACLs(t.Context(), a); err != nil {
 			t.Fatalf("%+v: %v", a, err)
@@ -239,7 +240,7 @@ func TestRandomListsAgainstPackets(t *testing.T) {
 			return got
 		})
 	}
-	if arrived < verdicts/10 || arrived > verdicts*9/10 {
+	if tries.All && (arrived < verdicts/10 || arrived > verdicts*9/10) {
 		t.Errorf("%d of %d packets pass: the lists say too little", arrived, verdicts)
 	}
 	t.Logf("%d verdicts, %d of them to pass, in %s", verdicts, arrived, time.Since(begin))

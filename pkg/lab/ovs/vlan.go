@@ -40,13 +40,16 @@ func (s *Switch) SetPVID(ctx context.Context, port, vid int) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.agent != nil {
+		return fmt.Errorf("the SNMP agent says which VLAN port %d is in: ask it", port)
+	}
 	if err := s.vsctl(ctx, "set", "Port", portName(port), fmt.Sprintf("tag=%d", vid)); err != nil {
 		return fmt.Errorf("put port %d in VLAN %d: %w", port, vid, err)
 	}
 	return s.settle(ctx)
 }
 
-// PVID tells the VLAN of a port.
+// PVID tells the VLAN of a port's untagged frames. A port that has none is an error.
 func (s *Switch) PVID(ctx context.Context, port int) (int, error) {
 	if err := s.checkPort(port); err != nil {
 		return 0, err

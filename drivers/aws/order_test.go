@@ -178,7 +178,14 @@ func stages(t testing.TB) []driver.Desired {
 // where the groups of others on them say something else than "everything", which is what
 // their side counts as.
 func TestEveryCallStaysBetween(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		t.Run(fmt.Sprintf("references %v", named), func(t *testing.T) { everyCall(t, named) })
+	}
+}
+
+func everyCall(t *testing.T, named bool) {
 	e := newEstate(t)
+	e.s.References = named
 	list := stages(t)
 	for i, from := range list {
 		for j, to := range list {
@@ -223,7 +230,14 @@ func (e *estate) between(t testing.TB, says string, old, next map[awstest.Flow]b
 // The same where machines begin and cease to be judged; their own groups let everything
 // pass then.
 func TestLettingGo(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		t.Run(fmt.Sprintf("references %v", named), func(t *testing.T) { lettingGo(t, named) })
+	}
+}
+
+func lettingGo(t *testing.T, named bool) {
 	e := newEstate(t)
+	e.s.References = named
 	e.s.Exclusive = true
 	for _, id := range e.all() {
 		vpc := e.vpc
@@ -261,6 +275,12 @@ func TestLettingGo(t *testing.T) {
 // A controller that dies at any call leaves what lies between old and new, and one that
 // knows nothing of it ends the change.
 func TestCrashAtEveryCall(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		t.Run(fmt.Sprintf("references %v", named), func(t *testing.T) { crashes(t, named) })
+	}
+}
+
+func crashes(t *testing.T, named bool) {
 	list := stages(t)
 	for i, from := range list {
 		to := list[(i+1)%len(list)]
@@ -269,6 +289,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 		}
 		for k := 1; ; k++ {
 			e := newEstate(t)
+			e.s.References = named
 			e.bring(t, from)
 			old := e.permitted()
 			n := 0

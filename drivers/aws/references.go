@@ -124,7 +124,7 @@ func (e *effects) naming(u *unit, can []*unit) (rules []Rule, refs []reference) 
 			var peers []peer
 			for q := range e.w.parts {
 				if e.w.four(q) == four {
-					peers = append(peers, peer{e.w.parts[q], e.between(egress, at, q).Subtract(e.nameOf(q, names))})
+					peers = append(peers, peer{e.w.parts[q], rest(e.between(egress, at, q), e.nameOf(q, names), four)})
 				}
 			}
 			rules = append(rules, rulesOf(egress, cover(peers))...)
@@ -132,6 +132,16 @@ func (e *effects) naming(u *unit, can []*unit) (rules []Rule, refs []reference) 
 	}
 	slices.SortFunc(rules, Rule.compare)
 	return slices.Compact(rules), refs
+}
+
+// rest is what is left to say by prefixes of what a peer may have. Of ICMP of the other family
+// prefixes say nothing but as a part of everything.
+func rest(all, name packet.Services, four bool) packet.Services {
+	left := all.Subtract(name)
+	if !left.Intersect(otherICMP(four)).IsEmpty() {
+		return all
+	}
+	return left
 }
 
 // nameOf is what the unit that holds a part has by its name.

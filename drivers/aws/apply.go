@@ -33,13 +33,20 @@ func (d *Driver) Apply(ctx context.Context, ch *driver.Change) error {
 	if x.c, err = d.client(ctx); err != nil {
 		return fmt.Errorf("%w: %w", driver.ErrRefused, err)
 	}
-	list := calls(now, to)
+	list, err := calls(now, to)
+	if err != nil {
+		return err
+	}
+	begin := 0 // of the step: what it does no later one of its calls undoes
 	for i := range list {
 		c := &list[i]
-		if i > 0 && list[i-1].stage != c.stage {
-			if err := x.seen(ctx, list[:i]); err != nil {
+		if i > 0 && (list[i-1].stage != c.stage || list[i-1].hop != c.hop) {
+			if err := x.seen(ctx, list[begin:i]); err != nil {
 				return err
 			}
+		}
+		if i > 0 && list[i-1].hop != c.hop {
+			begin = i
 		}
 		if err := x.do(ctx, c); err != nil {
 			err = fmt.Errorf("call %d of %d, %s of %s: %w", i+1, len(list), c.api, c.object, err)
@@ -105,7 +112,7 @@ func (x *executor) do(ctx context.Context, c *call) error {
 	}
 	switch {
 	case c.make != nil:
-		return x.create(ctx, c.make)
+		return x.create(ctx, c.make, c.of)
 	case c.function != "":
 		return x.moveFunction(ctx, c)
 	case len(c.set) > 0:
@@ -141,14 +148,9 @@ func (x *executor) write(err error) error {
 	return err
 }
 
-// create makes a group and takes off the rules that it is born with.
-func (x *executor) create(ctx context.Context, g *Group) error {
-	of := ""
-	if g.Of != "" {
-		if o := x.to.group(g.Of); o != nil {
-			of = o.Name
-		}
-	}
+// create makes a group and takes off the rules that it is born with. Of is the name of its
+// identity group, if it is an overflow group.
+func (x *executor) create(ctx context.Context, g *Group, of string) error {
 	id, err := x.c.CreateGroup(ctx, ec2api.Group{Name: g.Name, Description: description(x.to.Site), VPC: g.VPC, Tags: groupTags(x.to.Site, g, of)})
 	if x.write(err) != nil {
 		return err

@@ -1,6 +1,7 @@
 package aws_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -178,22 +179,21 @@ func (e *site) as(s *aws.State) (*awstest.World, awstest.Region) {
 	r := w.In(e.r)
 	id := map[string]string{}
 	for i, g := range s.Groups {
+		if g.Ours {
+			id[g.Key] = r.AddGroup(awstest.GroupSpec{VPC: g.VPC, Name: fmt.Sprintf("copy %d", i), Ingress: []awstest.RuleSpec{}, Egress: []awstest.RuleSpec{}})
+		}
+	}
+	for _, g := range s.Groups {
 		if !g.Ours {
 			continue
 		}
-		spec := awstest.GroupSpec{VPC: g.VPC, Name: fmt.Sprintf("copy %d", i), Ingress: []awstest.RuleSpec{}, Egress: []awstest.RuleSpec{}}
 		for _, x := range g.Rules {
-			n := awstest.RuleSpec{Protocol: x.Protocol, From: x.From, To: x.To, PrefixList: x.List}
+			n := awstest.RuleSpec{Protocol: x.Protocol, From: x.From, To: x.To, PrefixList: x.List, Group: cmp.Or(id[x.Peer], x.Peer)}
 			if x.Prefix.IsValid() {
 				n.CIDR = x.Prefix.String()
 			}
-			if x.Egress {
-				spec.Egress = append(spec.Egress, n)
-			} else {
-				spec.Ingress = append(spec.Ingress, n)
-			}
+			r.AddRules(id[g.Key], x.Egress, n)
 		}
-		id[g.Key] = r.AddGroup(spec)
 	}
 	for _, n := range s.Interfaces {
 		var groups []string

@@ -26,6 +26,7 @@ const (
 
 // call is one write.
 type call struct {
+	hop           int // of several steps, which one; see hops.go
 	stage         stage
 	api           string // EC2's name of it
 	action        driver.Action
@@ -34,6 +35,7 @@ type call struct {
 
 	group    string // key
 	make     *Group // CreateSecurityGroup
+	of       string // of an overflow group that is made: the name of its identity group
 	egress   bool
 	rules    []Rule // of Authorize and Revoke, without IDs
 	iface    string
@@ -44,11 +46,41 @@ type call struct {
 }
 
 func (c *call) op() driver.Op {
-	return driver.Op{ID: fmt.Sprintf("%d %s %s %s", c.stage, c.api, c.object, digest([]string{c.before, c.after})[:12]), Action: c.action, Object: c.object, Before: c.before, After: c.after}
+	at := fmt.Sprint(int(c.stage))
+	if c.hop > 0 {
+		at = fmt.Sprintf("%d.%d", c.hop, c.stage)
+	}
+	return driver.Op{ID: fmt.Sprintf("%s %s %s %s", at, c.api, c.object, digest([]string{c.before, c.after})[:12]), Action: c.action, Object: c.object, Before: c.before, After: c.after}
 }
 
-// calls orders the writes that lead from one state to another.
-func calls(have, want *State) []call {
+// calls orders the writes that lead from one state to another: in one step, or where rules
+// name groups and that would not be safe, by way of others. It refuses where there is no
+// room for those.
+func calls(have, want *State) ([]call, error) {
+	if !have.names() && !want.names() {
+		return step(have, want), nil
+	}
+	moving := movers(have, want)
+	if direct(have, want, moving) {
+		return step(have, want), nil
+	}
+	way, err := hops(have, want, moving)
+	if err != nil {
+		return nil, err
+	}
+	var out []call
+	for i, s := range append(way, want) {
+		list := step(have, s)
+		for k := range list {
+			list[k].hop = i + 1
+		}
+		out, have = append(out, list...), s
+	}
+	return out, nil
+}
+
+// step orders the writes of one step.
+func step(have, want *State) []call {
 	p := &planner{have: have, want: want}
 	for i := range want.Groups {
 		if g := &want.Groups[i]; g.Ours {
@@ -61,15 +93,61 @@ func calls(have, want *State) []call {
 	for i := range want.Functions {
 		p.function(&want.Functions[i])
 	}
+	var gone []*Group
 	for i := range have.Groups {
 		// Lambda keeps a function's old interface for a while; a later change finds the group free.
 		if g := &have.Groups[i]; g.Ours && want.group(g.Key) == nil && (g.Function == "" || !carried(have, g.Key)) {
-			p.out = append(p.out, call{stage: retire, api: "DeleteSecurityGroup", action: driver.Remove, object: fmt.Sprintf("security group %q in %s", g.Name, g.VPC),
-				before: fmt.Sprintf("%d rules", len(g.Rules)), group: g.Key})
+			gone = append(gone, g)
 		}
 	}
-	slices.SortStableFunc(p.out, func(a, b call) int { return int(a.stage - b.stage) })
+	p.remove(gone)
+	named := want.names() // then rules may name any group that is made in the same stage
+	slices.SortStableFunc(p.out, func(a, b call) int {
+		if a.stage != b.stage || !named {
+			return int(a.stage - b.stage)
+		}
+		return a.order() - b.order()
+	})
 	return p.out
+}
+
+// order is 0 for groups that are made, 1 for all else.
+func (c *call) order() int {
+	if c.make != nil {
+		return 0
+	}
+	return 1
+}
+
+// remove deletes groups. AWS keeps one that a rule of another names, so that those who name
+// go before those who are named; where they name each other in a circle, rules go first.
+func (p *planner) remove(gone []*Group) {
+	left := slices.Clone(gone)
+	names := func(by, g *Group) bool {
+		return by != g && slices.ContainsFunc(by.Rules, func(r Rule) bool { return r.Peer == g.Key })
+	}
+	for len(left) > 0 {
+		i := slices.IndexFunc(left, func(g *Group) bool {
+			return !slices.ContainsFunc(left, func(by *Group) bool { return names(by, g) })
+		})
+		if i < 0 {
+			i = 0
+			for k, by := range left {
+				if !names(by, left[0]) {
+					continue
+				}
+				n := *by
+				n.Rules = slices.DeleteFunc(slices.Clone(by.Rules), func(r Rule) bool { return r.Peer == left[0].Key })
+				_, rules := differ(by.Rules, n.Rules)
+				p.revoke(retire, fmt.Sprintf("security group %q in %s", by.Name, by.VPC), by.Key, rules)
+				left[k] = &n
+			}
+		}
+		g := left[i]
+		p.out = append(p.out, call{stage: retire, api: "DeleteSecurityGroup", action: driver.Remove, object: fmt.Sprintf("security group %q in %s", g.Name, g.VPC),
+			before: fmt.Sprintf("%d rules", len(g.Rules)), group: g.Key})
+		left = slices.Delete(left, i, i+1)
+	}
 }
 
 type planner struct {
@@ -87,14 +165,17 @@ func (p *planner) group(w *Group) {
 	h := p.have.group(w.Key)
 	var there []Rule
 	if h == nil {
-		after := fmt.Sprintf("for %q", w.Points)
+		after, of := fmt.Sprintf("for %q", w.Points), ""
 		if w.Of != "" {
 			after = "more rules of " + w.Of
+			if g := p.want.group(w.Of); g != nil {
+				of = g.Name
+			}
 		}
 		if w.staged() {
 			after = "for function " + w.Function
 		}
-		p.out = append(p.out, call{stage: prepare, api: "CreateSecurityGroup", action: driver.Add, object: name, after: after, group: w.Key, make: w})
+		p.out = append(p.out, call{stage: prepare, api: "CreateSecurityGroup", action: driver.Add, object: name, after: after, group: w.Key, make: w, of: of})
 	} else {
 		there = h.Rules
 		p.retag(name, h, w)

@@ -18,6 +18,8 @@ type unit struct {
 	points  []string
 	parts   []int // of the final partition, that its addresses are in
 	rules   []Rule
+	refs    []reference // rules that name other units; their groups' keys are not known at first
+	key     string      // of its identity group, where units name each other
 
 	function string // ARN, of a function's own interfaces: they share a group whatever they are
 }

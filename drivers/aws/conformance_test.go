@@ -16,12 +16,26 @@ import (
 	"bulkhead/pkg/policy/policytest"
 )
 
-func TestConformance(t *testing.T) { drivertest.Run(t, factory()) }
+func TestConformance(t *testing.T) { drivertest.Run(t, factory(false)) }
 
-func factory() drivertest.Factory {
+// The same where rules name groups. What reads and what placements do is the same there, so
+// that fewer of them will do.
+func TestConformanceByName(t *testing.T) {
+	f := factory(true)
+	f.Placements = f.Placements[:2]
+	of := f.New
+	f.New = func(t testing.TB) *drivertest.Subject {
+		s := of(t)
+		s.Faults = []sim.Fault{sim.ReadError, sim.AnswerLost, sim.Vanish}
+		return s
+	}
+	drivertest.Run(t, f)
+}
+
+func factory(named bool) drivertest.Factory {
 	return drivertest.Factory{
 		Name:       "AWS security groups",
-		New:        func(t testing.TB) *drivertest.Subject { return subject(t) },
+		New:        func(t testing.TB) *drivertest.Subject { return subject(t, named) },
 		Placements: []drivertest.Placement{quiet(), drivertest.Shared(), drivertest.Leased(), drivertest.Managed(), drivertest.Observed()},
 		World:      policytest.Options{MaxAssets: 4, MaxGroups: 3, MaxPolicies: 4},
 		Random:     12,
@@ -40,8 +54,9 @@ func quiet() drivertest.Placement {
 	}}
 }
 
-func subject(t testing.TB) *drivertest.Subject {
+func subject(t testing.TB, named bool) *drivertest.Subject {
 	e := newSite(t)
+	e.s.References = named
 	on := []string{e.empty}
 	for _, addrs := range [][]string{
 		{"10.0.0.10", "2001:db8::10"}, {"10.0.0.11", "2001:db8::11"}, {"10.0.0.20", "2001:db8::20"},

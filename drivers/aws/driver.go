@@ -72,7 +72,11 @@ func (d *Driver) Diff(have, want driver.State) (*driver.Change, error) {
 		return nil, err
 	}
 	out := &driver.Change{From: h, To: w, First: len(installed(h)) == 0 && len(installed(w)) > 0}
-	for _, c := range calls(h, w) {
+	list, err := calls(h, w)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list {
 		out.Ops = append(out.Ops, c.op())
 	}
 	return out, nil

@@ -65,6 +65,7 @@ var keys = []config.SettingKey{
 	{Name: "vpcs", Doc: "IDs of the VPCs whose interfaces may be changed (default all).", Shape: config.ShapeList},
 	{Name: "exclusive", Doc: "Whether groups of others are taken off the interfaces that the point protects (default false).", Shape: config.ShapeFlag},
 	{Name: "functions", Doc: "Whether the groups of Lambda functions that the point protects are changed, too (default off).", Shape: config.ShapeText, OneOf: []string{"manage", "off"}},
+	{Name: "references", Doc: "Whether rules name the groups of peers, where AWS can resolve them, instead of their addresses (default off).", Shape: config.ShapeText, OneOf: []string{"on", "off"}},
 	{Name: "rules_per_group", Doc: "The account's quota (default 60).", Shape: config.ShapeNumber},
 	{Name: "groups_per_interface", Doc: "The account's quota (default 5).", Shape: config.ShapeNumber},
 }
@@ -76,7 +77,8 @@ func parse(p *config.Point) (Settings, error) {
 	}
 	text := func(name string) string { return p.Settings[name].Text }
 	s := Settings{Region: text("region"), Role: text("role"), ExternalID: text("external_id"), Profile: text("profile"), Endpoint: text("endpoint"),
-		Exclusive: text("exclusive") == "true", Functions: text("functions") == "manage", RulesPerGroup: p.Settings["rules_per_group"].Number(), GroupsPerInterface: p.Settings["groups_per_interface"].Number()}
+		Exclusive: text("exclusive") == "true", Functions: text("functions") == "manage", References: text("references") == "on",
+		RulesPerGroup: p.Settings["rules_per_group"].Number(), GroupsPerInterface: p.Settings["groups_per_interface"].Number()}
 	for _, v := range p.Settings["vpcs"].Words {
 		s.VPCs = append(s.VPCs, v.Value)
 	}

@@ -52,8 +52,29 @@ type say struct {
 	port     uint16
 }
 
+// ranges are what a sentence is about: a port of TCP, pings where the port is 0, everything
+// where it is 65535.
+func (s say) ranges() []policy.Range {
+	switch s.port {
+	case 0:
+		return []policy.Range{{Proto: 1, Lo: 8 << 8, Hi: 8<<8 | 255}, {Proto: 58, Lo: 128 << 8, Hi: 128<<8 | 255}}
+	case 65535:
+		var out []policy.Range
+		for p := range 256 {
+			out = append(out, policy.Range{Proto: uint8(p), Hi: 65535})
+		}
+		return out
+	}
+	return []policy.Range{{Proto: 6, Lo: s.port, Hi: s.port}}
+}
+
 // desired compiles a world in which groups of machines are isolated.
 func desired(t testing.TB, groups map[string][]string, says []say, protects ...string) driver.Desired {
+	t.Helper()
+	return desiredOf(t, machines, groups, says, protects...)
+}
+
+func desiredOf(t testing.TB, machines, groups map[string][]string, says []say, protects ...string) driver.Desired {
 	t.Helper()
 	w := &policy.World{Book: &policy.Rulebook{}, Where: map[string][]string{}, Now: policytest.Epoch}
 	var set []netip.Prefix
@@ -75,9 +96,13 @@ func desired(t testing.TB, groups map[string][]string, says []say, protects ...s
 	for _, name := range []string{policy.GroupAny, policy.GroupUnknown, policy.GroupUnidentified} {
 		w.Book.Groups = append(w.Book.Groups, policy.Group{Name: name, Isolate: policy.IsolateNone})
 	}
+	for _, name := range []string{"office", "all"} {
+		at := map[string]string{"office": "192.0.2.0/24", "all": "0.0.0.0/0"}[name]
+		w.Book.Groups = append(w.Book.Groups, policy.Group{Name: name, Prefixes: []netip.Prefix{netip.MustParsePrefix(at)}, Isolate: policy.IsolateNone})
+	}
 	for i, s := range says {
 		w.Book.Policies = append(w.Book.Policies, policy.Policy{Name: fmt.Sprintf("p%d", i), Action: policy.Allow, From: []string{s.from}, To: []string{s.to},
-			Ranges: []policy.Range{{Proto: 6, Lo: s.port, Hi: s.port}}, Tier: policy.Application, Order: 100, Direction: policy.Both, Mode: policy.Enforce})
+			Ranges: s.ranges(), Tier: policy.Application, Order: 100, Direction: policy.Both, Mode: policy.Enforce})
 	}
 	policy.SortPolicies(w.Book.Policies)
 	m, err := compile.Compile(compile.Input{Assets: w.Assets, Book: w.Book, Where: w.Where, Now: w.Now})
@@ -88,7 +113,8 @@ func desired(t testing.TB, groups map[string][]string, says []say, protects ...s
 	return driver.Desired{Site: drivertest.Site, Now: w.Now, Points: points, View: compile.NewView(m, points)}
 }
 
-var probes = []awstest.Probe{{Protocol: 6, Port: 80}, {Protocol: 6, Port: 443}, {Protocol: 6, Port: 5432}, {Protocol: 6, Port: 22}, {Protocol: 17, Port: 9}}
+var probes = []awstest.Probe{{Protocol: 6, Port: 80}, {Protocol: 6, Port: 443}, {Protocol: 6, Port: 5432}, {Protocol: 6, Port: 22}, {Protocol: 17, Port: 9},
+	{Protocol: 1, Type: 8}, {Protocol: 58, Type: 128}}
 
 func (e *estate) permitted() map[awstest.Flow]bool {
 	out := map[awstest.Flow]bool{}
@@ -124,7 +150,7 @@ func (e *estate) try(want driver.Desired) error {
 	return d.Apply(context.Background(), c)
 }
 
-func (e *estate) proved(t testing.TB, want driver.Desired) {
+func (e *estate) proved(t failer, want driver.Desired) {
 	t.Helper()
 	d := e.driver()
 	now, err := d.Read(context.Background())
@@ -178,7 +204,14 @@ func stages(t testing.TB) []driver.Desired {
 // where the groups of others on them say something else than "everything", which is what
 // their side counts as.
 func TestEveryCallStaysBetween(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		t.Run(fmt.Sprintf("references %v", named), func(t *testing.T) { everyCall(t, named) })
+	}
+}
+
+func everyCall(t *testing.T, named bool) {
 	e := newEstate(t)
+	e.s.References = named
 	list := stages(t)
 	for i, from := range list {
 		for j, to := range list {
@@ -204,7 +237,14 @@ func TestEveryCallStaysBetween(t *testing.T) {
 	}
 }
 
-func (e *estate) between(t testing.TB, says string, old, next map[awstest.Flow]bool, seen []map[awstest.Flow]bool) {
+// failer is what testing's and rapid's tests have in common.
+type failer interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+func (e *estate) between(t failer, says string, old, next map[awstest.Flow]bool, seen []map[awstest.Flow]bool) {
 	t.Helper()
 	for n, now := range seen {
 		for f := range now {
@@ -223,7 +263,14 @@ func (e *estate) between(t testing.TB, says string, old, next map[awstest.Flow]b
 // The same where machines begin and cease to be judged; their own groups let everything
 // pass then.
 func TestLettingGo(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		t.Run(fmt.Sprintf("references %v", named), func(t *testing.T) { lettingGo(t, named) })
+	}
+}
+
+func lettingGo(t *testing.T, named bool) {
 	e := newEstate(t)
+	e.s.References = named
 	e.s.Exclusive = true
 	for _, id := range e.all() {
 		vpc := e.vpc
@@ -261,6 +308,12 @@ func TestLettingGo(t *testing.T) {
 // A controller that dies at any call leaves what lies between old and new, and one that
 // knows nothing of it ends the change.
 func TestCrashAtEveryCall(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		t.Run(fmt.Sprintf("references %v", named), func(t *testing.T) { crashes(t, named) })
+	}
+}
+
+func crashes(t *testing.T, named bool) {
 	list := stages(t)
 	for i, from := range list {
 		to := list[(i+1)%len(list)]
@@ -269,6 +322,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 		}
 		for k := 1; ; k++ {
 			e := newEstate(t)
+			e.s.References = named
 			e.bring(t, from)
 			old := e.permitted()
 			n := 0

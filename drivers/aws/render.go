@@ -43,7 +43,12 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	}
 	for _, u := range list {
 		u.rules = e.unitRules(u)
-		if w := weigh(u.rules); budget > 0 && w.most() > budget {
+	}
+	if d.settings.References && len(list) > 0 {
+		e.refer(list, r.limit)
+	}
+	for _, u := range list {
+		if w := u.weight(); budget > 0 && w.most() > budget {
 			return nil, fmt.Errorf("%w: the interfaces like %q need rules that weigh %s, and the budget is %d", driver.ErrRefused, u.members[0].ID, w, budget)
 		}
 	}
@@ -59,7 +64,9 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	}
 	moves := r.functions(list, protects, d.settings.Functions)
 	r.next.Groups = r.groups()
-	out.Usage = usage(r.next, h, r.limit, r.most)
+	if out.Usage, err = usage(r.next, h, r.limit, r.most); err != nil {
+		return nil, err
+	}
 	out.Notes = slices.Concat(moves, tracked(h, r.next), h.exposed(want.Asked, d.settings.VPCs))
 	return out, nil
 }
@@ -98,8 +105,9 @@ type renderer struct {
 	site        string
 	have, next  *State
 	limit, most int
-	taken       map[string]bool // identity groups that a unit has
-	made        []Group         // all groups of ours in the next state
+	taken       map[string]bool  // identity groups that a unit has
+	made        []Group          // all groups of ours in the next state
+	reserved    map[string]Group // new identity groups whose names are settled before they are filled
 }
 
 // held is a group of ours that is there, with its overflow groups and who carries it.
@@ -160,6 +168,9 @@ type match struct {
 // rules have room together; and one that nobody carries. Any other would, while the change
 // is made, give an interface rules that are neither its old ones nor its new ones.
 func (r *renderer) assign(list []*unit) error {
+	if slices.ContainsFunc(list, func(u *unit) bool { return len(u.refs) > 0 }) {
+		return r.settle(list)
+	}
 	r.taken = map[string]bool{}
 	var matches []match
 	there := r.held()
@@ -189,13 +200,18 @@ func (r *renderer) assign(list []*unit) error {
 			continue
 		}
 		if u.function != "" {
-			return fmt.Errorf("%w: the group of function %q has no room for its old and new rules together (each at most %d, by direction and family); a higher quota of rules per group helps, or fewer and larger prefixes", driver.ErrRefused, u.function, r.limit)
+			return r.noRoom(u)
 		}
 		if err := r.place(u, nil); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// noRoom refuses a function whose rules cannot change in place.
+func (r *renderer) noRoom(u *unit) error {
+	return fmt.Errorf("%w: the group of function %q has no room for its old and new rules together (each at most %d, by direction and family); a higher quota of rules per group helps, or fewer and larger prefixes", driver.ErrRefused, u.function, r.limit)
 }
 
 func (r *renderer) match(u *unit, h *held) (match, bool) {
@@ -279,7 +295,11 @@ func (r *renderer) place(u *unit, h *held) error {
 			groups, rooms = append(groups, n), append(rooms, rm)
 		}
 	} else {
-		groups = append(groups, r.fresh(u.vpc))
+		g := r.fresh(u.vpc)
+		if u.key != "" {
+			g = r.reserved[u.key] // others name it already
+		}
+		groups = append(groups, g)
 		rooms = append(rooms, room{limit: r.limit})
 	}
 	for _, x := range u.rules {
@@ -326,6 +346,9 @@ func (r *renderer) fresh(vpc string) Group {
 
 func (r *renderer) free(vpc, name string) bool {
 	low := strings.ToLower(name)
+	if _, ok := r.reserved[key(vpc, name)]; ok {
+		return false
+	}
 	return !slices.Contains(r.have.Names[vpc], low) && !slices.ContainsFunc(r.made, func(g Group) bool { return g.Key == key(vpc, name) })
 }
 

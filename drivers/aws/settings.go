@@ -26,6 +26,8 @@ type Settings struct {
 	Exclusive bool
 	// Functions lets the groups of Lambda functions that points protect be changed.
 	Functions bool
+	// References lets rules name the groups of peers instead of their addresses.
+	References bool
 	// RulesPerGroup and GroupsPerInterface are the account's quotas; 0 is AWS's default.
 	RulesPerGroup, GroupsPerInterface int
 	// Patience is how long a write may take to be seen, and a group to be let go of; 0 is two

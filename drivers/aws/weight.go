@@ -95,7 +95,11 @@ func seconds(count map[string]int) int {
 }
 
 // usage tells how full the groups are, and what a change costs.
-func usage(s *State, have *State, limit int, groups int) []driver.Usage {
+func usage(s *State, have *State, limit int, groups int) ([]driver.Usage, error) {
+	list, err := calls(have, s)
+	if err != nil {
+		return nil, err
+	}
 	most, on := 0, 0
 	for i := range s.Interfaces {
 		n := &s.Interfaces[i]
@@ -118,7 +122,7 @@ func usage(s *State, have *State, limit int, groups int) []driver.Usage {
 			ours++
 		}
 	}
-	count := counted(calls(have, s))
+	count := counted(list)
 	all := 0
 	for _, n := range count {
 		all += n
@@ -129,5 +133,5 @@ func usage(s *State, have *State, limit int, groups int) []driver.Usage {
 		{Resource: "security groups of ours", Used: ours},
 		{Resource: "api calls of this change", Used: all},
 		{Resource: "seconds that these calls take by AWS's throttles", Used: seconds(count)},
-	}
+	}, nil
 }

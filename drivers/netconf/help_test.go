@@ -63,7 +63,7 @@ func newBed(t testing.TB, name string, o netconftest.Options, edit func(*netconf
 
 // driver gives a driver value beside the others, which may be in the middle of something.
 func (b *bed) driver() *netconf.Driver {
-	set := netconf.Settings{Dialect: b.dialect, Egress: true, Session: session.Options{Address: b.server.Address(), User: "admin", Password: config.NewValue(b.server.Password()), KnownHosts: b.known, Keepalive: -1,
+	set := netconf.Settings{Dialect: b.dialect, Egress: true, Session: session.Options{Address: b.server.Address(), User: "admin", Password: config.NewValue(b.server.Password()), KnownHosts: b.known, Keepalive: -1, Rest: time.Microsecond,
 		Net: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if b.gone.Load() {
 				return nil, errors.New("no route to host")

@@ -4,6 +4,6 @@ import "time"
 
 // WithTimes gives options the rest after the hello, and the time for the first answer.
 func WithTimes(o Options, settle, first time.Duration) Options {
-	o.settle, o.first = settle, first
+	o.Rest, o.first = settle, first
 	return o
 }

@@ -115,7 +115,7 @@ func TestRestAfterHello(t *testing.T) {
 	if len(order) != 3 || !strings.Contains(order[0], "hello") || order[1] != "rest" || !strings.Contains(order[2], "<a/>") || !strings.HasPrefix(order[2], "\n#") {
 		t.Errorf("sent %q", order)
 	}
-	if settle != 50*time.Millisecond || (Options{}).withDefaults().settle != settle {
+	if settle != 50*time.Millisecond || (Options{}).withDefaults().Rest != settle {
 		t.Errorf("the rest is %v", settle)
 	}
 }

@@ -63,7 +63,7 @@ func (r *Reply) Element(local string) ([]byte, bool) {
 // open says hello on a channel.
 func open(ctx context.Context, rw io.ReadWriter, o Options, shut func()) (*Session, error) {
 	rest := func() {
-		timer := time.NewTimer(o.settle)
+		timer := time.NewTimer(o.Rest)
 		defer timer.Stop()
 		select {
 		case <-timer.C:

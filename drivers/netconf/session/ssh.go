@@ -41,6 +41,8 @@ type Options struct {
 	Keepalive  time.Duration // between two; 0 is 30 s; negative is none. Three without an answer end the session
 	MaxMessage int           // bytes; 0 is 256 MiB
 	MaxDepth   int           // levels of XML; 0 is 256
+	// Rest is a pause after the hello, in which some servers lose what they are sent; 0 is 50 ms.
+	Rest time.Duration
 	// Base10 offers base:1.0 only, for servers whose chunks are broken.
 	Base10 bool
 	// OnWarning is told of warnings, which do not fail an rpc. It must not use the session.
@@ -48,8 +50,7 @@ type Options struct {
 	// Net opens the connection; nil is the network.
 	Net func(ctx context.Context, network, address string) (net.Conn, error)
 
-	settle time.Duration // after the hello
-	first  time.Duration // for the first answer, before it is taken for lost
+	first time.Duration // for the first answer, before it is taken for lost
 }
 
 func (o Options) withDefaults() Options {
@@ -61,7 +62,7 @@ func (o Options) withDefaults() Options {
 	or(&o.Timeout, 30*time.Second)
 	or(&o.RPCTimeout, 2*time.Minute)
 	or(&o.Keepalive, 30*time.Second)
-	or(&o.settle, settle)
+	or(&o.Rest, settle)
 	or(&o.first, 5*time.Second)
 	if o.MaxMessage == 0 {
 		o.MaxMessage = 256 << 20
@@ -101,7 +102,7 @@ func Dial(ctx context.Context, o Options) (*Session, error) {
 		return nil, s.silent()
 	}
 	// The rpc was lost with the hello, on a busy server: more time for it.
-	o.settle *= 10
+	o.Rest *= 10
 	if s, err = dial(ctx, o); err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package netconf_test
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,8 +66,18 @@ func subject(b *bed) *drivertest.Subject {
 			return []byte(strings.Join(out, "\n"))
 		},
 		AddRival: func() {
+			// It is asked before ours.
 			c := withForeign(b.config())
+			var mine portacl.Port
+			if p := c.Port("swp1"); p != nil {
+				mine = *p
+			}
+			c.Ports = slices.DeleteFunc(c.Ports, func(p portacl.Port) bool { return p.Name == "swp1" })
+			b.foreign(c)
 			bind(c, "swp1", portacl.Bound{Dir: portacl.In, Family: portacl.IPv4, List: "uplink"})
+			for _, x := range mine.Bound {
+				bind(c, "swp1", x)
+			}
 			b.foreign(c)
 		},
 		Tamper: b.tamper,
@@ -152,12 +163,14 @@ func (b *bed) tamper(n int) string {
 
 // fail maps a fault onto what the server can do.
 func (b *bed) fail(f sim.Fault, skip int) {
-	faults := make([]netconftest.Fault, skip, skip+1)
+	faults := make([]netconftest.Fault, skip)
 	switch f {
-	case sim.ReadError:
-		b.server.Next("get-config", append(faults, netconftest.Refuse(netconftest.Error{Tag: "operation-failed"}))...)
-	case sim.ReadTruncated:
-		b.server.Next("get-config", append(faults, netconftest.CutMid(), netconftest.CutMid())...)
+	case sim.ReadError, sim.ReadTruncated: // the first read of a session is to see that it answers
+		fault := netconftest.CutMid()
+		if f == sim.ReadError {
+			fault = netconftest.Refuse(netconftest.Error{Tag: "operation-failed"})
+		}
+		b.server.Next("get-config", append(make([]netconftest.Fault, 1+2*skip), fault)...)
 	case sim.ReadStale:
 		b.server.Lag(1)
 	case sim.WriteLost:

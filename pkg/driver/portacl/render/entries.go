@@ -122,12 +122,17 @@ func (x *fabric) withErrors(own int, groups []peers) []peers {
 	return groups
 }
 
-// byService writes permits only: each for all peers that have it. What is left is dropped.
+// shared is an entry with all peers that have it.
+type shared struct {
+	entry portacl.Entry
+	peers packet.Builder
+	addrs packet.Addrs
+	rules []rule
+	deny  packet.Addrs // of which the rules say that they do not have it
+}
+
+// byService writes permits, each for all peers that have it. What is left is dropped.
 func (x *fabric) byService(groups []peers, four, closed bool) []portacl.Entry {
-	type shared struct {
-		entry portacl.Entry
-		peers packet.Builder
-	}
 	var list []*shared
 	index := map[portacl.Entry]*shared{}
 	for _, g := range groups {
@@ -146,11 +151,38 @@ func (x *fabric) byService(groups []peers, four, closed bool) []portacl.Entry {
 	}
 	slices.SortStableFunc(list, func(a, b *shared) int { return rank(a.entry) - rank(b.entry) })
 	var out []portacl.Entry
-	for _, s := range list {
-		for _, p := range s.peers.Addrs().Prefixes() {
-			s.entry.Dst = p
-			out = append(out, s.entry)
+	put := func(s *shared) {
+		for _, r := range s.rules {
+			e := s.entry
+			e.Dst, e.Permit = r.prefix, r.in
+			out = append(out, e)
 		}
+	}
+	// Those that say no to somebody come last: a packet that meets a no has met all permits
+	// but those of the same kind behind it, which must have none for it.
+	var last []*shared
+	for _, s := range list {
+		s.addrs = s.peers.Addrs()
+		s.rules = cover(s.addrs, four)
+		if s.deny = denied(s.addrs, s.rules); s.deny.IsEmpty() {
+			put(s)
+			continue
+		}
+		clash := slices.ContainsFunc(last, func(o *shared) bool {
+			return meet(&s.entry, &o.entry) && (s.deny.Overlaps(o.addrs) || o.deny.Overlaps(s.addrs))
+		})
+		if !clash {
+			last = append(last, s)
+			continue
+		}
+		s.rules = nil
+		for _, p := range s.addrs.Prefixes() {
+			s.rules = append(s.rules, rule{p, true})
+		}
+		put(s)
+	}
+	for _, s := range last {
+		put(s)
 	}
 	if closed {
 		out = append(out, portacl.New(false, portacl.AnyProto, everybody(four), everybody(four)))

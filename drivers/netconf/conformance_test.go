@@ -189,10 +189,8 @@ func (b *bed) fail(f sim.Fault, skip int) {
 
 func (b *bed) heal() {
 	b.gone.Store(false)
-	b.server.Lag(0)
 	b.server.Before("commit", nil)
-	b.server.Next("commit")
-	b.server.Next("get-config")
+	b.server.Heal()
 }
 
 // mutants breaks lists in the ways of a wrong renderer.

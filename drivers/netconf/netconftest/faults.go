@@ -111,6 +111,13 @@ func (s *Server) Next(op string, f ...Fault) {
 	s.faults.next[op] = append(s.faults.next[op], f...)
 }
 
+// Heal takes every fault away that Next, Lag and LoseFirst armed and that has not happened.
+func (s *Server) Heal() {
+	defer s.lock()()
+	clear(s.faults.next)
+	s.faults.lag, s.faults.loseFirst = 0, 0
+}
+
 // Before runs a function before each rpc of an operation is done, nil none. It may call
 // the server.
 func (s *Server) Before(op string, f func()) {

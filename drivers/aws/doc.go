@@ -45,12 +45,11 @@
 // Functions move by Lambda's own call, and to an address that nobody knows before: see
 // functions.go.
 //
-// With references none of this would hold by itself. What a rule that names a group permits
-// changes with the one call that moves an interface, for every group that names the old group or
-// the new one. Two interfaces that change class at once would for a moment be one in its new
-// class and one in its old, and two of a web class that become application servers would have
-// what web servers may have of those, which neither state permits. An interface that is judged
-// first would be cut off from peers that do not carry their group yet. And a group that stays
-// could not change its rules while interfaces come and go. Before rules may name groups, the
-// order has to see to these three.
+// With the setting references, rules name the groups of peers where AWS can resolve them, and
+// what such a rule permits changes with the call that moves an interface. Two interfaces that
+// change class at once would for a moment be one in its new class and one in its old; one that
+// is judged first would be cut off from peers that do not carry their group yet. So a change
+// by one step is looked at first (movers.go), and where it is not safe it goes by way of states
+// in which nobody who is named moves (hops.go). Every state on the way needs its room; what
+// has none is refused.
 package aws

@@ -110,7 +110,7 @@ func direct(have, want *State, moving []mover) bool {
 			return false
 		}
 	}
-	p := &pairwise{have: have, want: want, rules: map[string][]Rule{}}
+	p := &pairwise{have: have, want: want, before: before, rules: map[string][]Rule{}}
 	for i := range moving {
 		for k := i + 1; k < len(moving); k++ {
 			if !p.between(moving[i], moving[k]) {
@@ -124,7 +124,8 @@ func direct(have, want *State, moving []mover) bool {
 // pairwise holds two interfaces against each other of which one has moved.
 type pairwise struct {
 	have, want *State
-	rules      map[string][]Rule // of both states together, by group
+	before     map[string][]*Interface
+	rules      map[string][]Rule // while they move, by group
 }
 
 // end is an interface at one moment.
@@ -209,10 +210,12 @@ func (p *pairwise) of(key string) []Rule {
 		return r
 	}
 	var out []Rule
-	for _, s := range []*State{p.have, p.want} {
-		if g := s.group(key); g != nil {
-			out = append(out, g.Rules...)
-		}
+	w := p.want.group(key)
+	if h := p.have.group(key); h != nil && (w == nil || len(p.before[key]) > 0) {
+		out = append(out, h.Rules...)
+	} // else it was filled before anybody carries it, with nothing left of what was in it
+	if w != nil {
+		out = append(out, w.Rules...)
 	}
 	p.rules[key] = out
 	return out

@@ -24,7 +24,7 @@ import (
 type estate struct {
 	*site
 	web, web2, app, db, far string
-	farVPC                  string
+	farVPC, peering         string
 }
 
 func newEstate(t testing.TB) *estate {
@@ -36,7 +36,7 @@ func newEstate(t testing.TB) *estate {
 	sub := e.r.AddSubnet(e.farVPC, region+"a", "10.1.0.0/16", "")
 	nothing := e.r.AddGroup(awstest.GroupSpec{VPC: e.farVPC, Name: "empty", Egress: []awstest.RuleSpec{}})
 	e.far = e.r.AddInterface(awstest.InterfaceSpec{Subnet: sub, Private: []string{"10.1.0.10"}, Groups: []string{nothing}})
-	e.r.AddPeering(e.vpc, e.r, e.farVPC)
+	e.peering = e.r.AddPeering(e.vpc, e.r, e.farVPC)
 	return e
 }
 

@@ -36,6 +36,7 @@ func TestRandomEstates(t *testing.T) {
 
 func randomEstate(t *testing.T, rt *rapid.T, counts map[string]int) {
 	e := newSite(t)
+	e.s.References = rapid.Bool().Draw(rt, "references")
 	other := e.r.AddVPC("other", "100.65.0.0/16", "10.0.1.0/24")
 	sub := e.r.AddSubnet(other, region+"a", "10.0.1.0/24", "2001:db8:0:1::/64")
 	e.r.AddPeering(e.vpc, e.r, other)

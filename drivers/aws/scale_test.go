@@ -62,9 +62,9 @@ func large(t testing.TB, instances, classes, rules int) (driver.Desired, *aws.St
 
 // planned makes a plan of a state that was read: rendering, residue, the calls, and the
 // proof of what would be installed.
-func planned(t testing.TB, want driver.Desired, have *aws.State) *aws.State {
+func planned(t testing.TB, want driver.Desired, have *aws.State, named bool) *aws.State {
 	t.Helper()
-	d, err := aws.New(drivertest.Site, aws.Settings{Region: region})
+	d, err := aws.New(drivertest.Site, aws.Settings{Region: region, References: named})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,13 +92,13 @@ func planned(t testing.TB, want driver.Desired, have *aws.State) *aws.State {
 func BenchmarkPlan(b *testing.B) {
 	for _, c := range []struct{ instances, classes, rules int }{{100, 20, 50}, {1000, 200, 500}} {
 		want, have := large(b, c.instances, c.classes, c.rules)
-		installed := planned(b, want, have)
+		installed := planned(b, want, have, false)
 		for name, have := range map[string]*aws.State{"first": have, "settled": installed} {
 			b.Run(fmt.Sprintf("%s/%d", name, c.instances), func(b *testing.B) {
 				b.ReportAllocs()
 				before := cpu(b)
 				for b.Loop() {
-					planned(b, want, have)
+					planned(b, want, have, false)
 				}
 				b.ReportMetric((cpu(b)-before).Seconds()/float64(b.N), "cpu-s/op")
 			})
@@ -130,17 +130,19 @@ func TestPairsAreNotJudgedOneByOne(t *testing.T) {
 
 // A plan of a large region is proved, and planned again it is empty.
 func TestLargeRegion(t *testing.T) {
-	want, have := large(t, 200, 40, 100)
-	installed := planned(t, want, have)
-	d, err := aws.New(drivertest.Site, aws.Settings{Region: region})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := d.Render(want, installed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c, err := d.Diff(installed, r.State); err != nil || !c.Empty() {
-		t.Fatalf("%v, %d calls", err, len(c.Ops))
+	for _, named := range []bool{false, true} {
+		want, have := large(t, 200, 40, 100)
+		installed := planned(t, want, have, named)
+		d, err := aws.New(drivertest.Site, aws.Settings{Region: region, References: named})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := d.Render(want, installed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err := d.Diff(installed, r.State); err != nil || !c.Empty() {
+			t.Fatalf("references %v: %v, %d calls", named, err, len(c.Ops))
+		}
 	}
 }

@@ -27,6 +27,7 @@ const maxTracked = 8
 // are asked when a flow begins, and a flow that is tracked passes until it is silent for
 // long enough. An operator who revokes a rule to end a session must hear that it does not.
 func tracked(have, next *State) []string {
+	before, after := have.carriers(), next.carriers()
 	index := map[string]*outlived{}
 	var list []*outlived
 	for i := range have.Interfaces {
@@ -35,7 +36,7 @@ func tracked(have, next *State) []string {
 		if n == nil || have.identity(h) == "" && next.identity(n) == "" {
 			continue
 		}
-		was, is := have.rulesOn(h), next.rulesOn(n)
+		was, is := have.rulesOn(h, before), next.rulesOn(n, after)
 		for _, r := range was {
 			if covered(r, is) {
 				continue
@@ -83,14 +84,14 @@ func someOf(list []string, n int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(list[:n], ", "), len(list)-n)
 }
 
-// rulesOn are the rules of all groups of an interface that are known.
-func (s *State) rulesOn(n *Interface) []Rule {
+// rulesOn are the rules of all groups of an interface that are known. Groups of ours that
+// they name are the addresses of who carries them: that another way of saying the same is
+// written ends nothing.
+func (s *State) rulesOn(n *Interface, on map[string][]*Interface) []Rule {
 	var out []Rule
 	for _, k := range n.Groups {
 		if g := s.group(k); g != nil {
-			for _, r := range g.Rules {
-				out = append(out, r.what())
-			}
+			out = append(out, sortedRules(s.spelt(g.Rules, on))...)
 		}
 	}
 	slices.SortFunc(out, Rule.compare)

@@ -1,6 +1,7 @@
 package netconf_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ func factory(name string, o netconftest.Options, edit func(*netconf.Settings)) d
 		Name:       "a simulated switch with " + name,
 		New:        func(t testing.TB) *drivertest.Subject { return subject(newBed(t, name, o, edit)) },
 		Placements: []drivertest.Placement{plugged(drivertest.Quiet()), plugged(drivertest.Shared()), plugged(drivertest.Leased()), plugged(drivertest.Managed()), plugged(drivertest.Observed())},
+		Plug:       plugged,
 		World:      policytest.Options{MaxAssets: 4, MaxGroups: 3, MaxPolicies: 4},
 		Random:     12,
 		Budget:     map[string]int{"entries": 3},
@@ -40,13 +42,6 @@ func factory(name string, o netconftest.Options, edit func(*netconf.Settings)) d
 }
 
 func subject(b *bed) *drivertest.Subject {
-	egress := true
-	if b.edit != nil {
-		var s netconf.Settings
-		s.Egress = true
-		b.edit(&s)
-		egress = s.Egress
-	}
 	s := &drivertest.Subject{
 		Driver: func() driver.Driver { return b.driver() },
 		Unreachable: func() driver.Driver {
@@ -54,7 +49,7 @@ func subject(b *bed) *drivertest.Subject {
 			d.gone.Store(true)
 			return d.driver()
 		},
-		Dump:       func() []byte { return b.server.Running().XML() },
+		Dump:       func() []byte { return []byte(fmt.Sprint(*b.config())) },
 		AddForeign: func() { b.foreign(withForeign(b.config())) },
 		Foreign: func() []byte {
 			var out []string
@@ -87,16 +82,13 @@ func subject(b *bed) *drivertest.Subject {
 				b.server.After(op, after)
 			}
 		},
-		Port: func(hook string, src, dst netip.Addr) (string, bool) {
-			if hook == compile.HookOutput {
-				return portOf(src), portOf(src) != ""
-			}
-			return portOf(dst), portOf(dst) != "" && (egress || portOf(src) == "")
-		},
 		Passes: func(s driver.State, hook string, src, dst netip.Addr) func(uint32, uint16) bool {
 			c, port, dir := &stateOf(s).Config, portOf(src), portacl.In
 			if hook == compile.HookInput {
 				port, dir = portOf(dst), portacl.Out
+			}
+			if compile.Multicast().Contains(dst) && hook == compile.HookInput {
+				port = "swp1"
 			}
 			return func(service uint32, from uint16) bool {
 				p := acltest.Packet{Src: src, Dst: dst, Proto: uint8(service >> 16)}

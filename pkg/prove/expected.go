@@ -61,7 +61,8 @@ func At(m *compile.Matrix, points []*compile.Point, s driver.Situation) func(src
 // asked reports whether the matrix says what one part may open to another, and whether that
 // comes by.
 func (e *Expected) asked(src, dst int) bool {
-	return e.m.Asked(e.class[src], false) && e.m.Asked(e.class[dst], true) && e.comesBy(e.Addrs[src].First(), e.Addrs[dst].First())
+	return e.m.Asked(e.class[src], false) && e.m.Asked(e.class[dst], true) &&
+		(e.s.Port == "" || e.comesBy(e.Addrs[src].First(), e.Addrs[dst].First()))
 }
 
 // overlays partitions the addresses by what the points do whatever policy says.

@@ -60,11 +60,8 @@ func portsOf(points []*compile.Point) (ports []string, ok bool) {
 
 // comesBy reports whether a packet goes through the situation's port in the hook's direction.
 // What comes in by a port with the source of somebody who does not hang there is not what the
-// source may do.
+// source may do. The situation has a port.
 func (e *Expected) comesBy(src, dst netip.Addr) bool {
-	if e.s.Port == "" {
-		return true
-	}
 	if e.here == nil {
 		here, all := packet.Addrs{}, packet.Addrs{}
 		for _, p := range e.points {

@@ -25,6 +25,9 @@ type Factory struct {
 	// Placements are the points that devices of this kind take. The first is the one
 	// that checks use which need only one; it should be as simple as can be.
 	Placements []Placement
+	// Plug gives a placement the ports of the devices, for devices that judge at ports; nil for
+	// others.
+	Plug func(Placement) Placement
 	// World narrows random sites to what the device has room for.
 	World policytest.Options
 	// Random is the number of random sequences; 0 leaves it to rapid, which then also
@@ -92,9 +95,6 @@ type Subject struct {
 	// Passes says what the device itself would do with the first packets between two
 	// addresses, were it in the given state. It shares nothing with the decoder.
 	Passes func(s driver.State, hook string, src, dst netip.Addr) func(service uint32, srcPort uint16) bool
-	// Port names the port that the first packets between two addresses go through in the
-	// direction of a hook, if they do; nil for devices without ports.
-	Port func(hook string, src, dst netip.Addr) (port string, comes bool)
 	// Mutants breaks a state in the ways of a wrong renderer.
 	Mutants func(s driver.State) []Mutant
 }

@@ -46,7 +46,13 @@ func checkBudget(t testing.TB, f *Factory) {
 // what policy says, but for exactly those flows (#14). The operator chooses by
 // point which way it goes; without a word from him nothing is ever wider.
 func checkResidue(t testing.TB, f *Factory) {
-	for _, p := range append([]Placement{Leased(), Managed()}, f.Placements...) {
+	more := []Placement{Leased(), Managed()}
+	for i := range more {
+		if f.Plug != nil {
+			more[i] = f.Plug(more[i])
+		}
+	}
+	for _, p := range append(more, f.Placements...) {
 		if !fits(f, p) {
 			continue
 		}

@@ -28,7 +28,7 @@ func checkDecoder(t testing.TB, f *Factory) {
 			o := newOracle(s.site.world(), p.Points(s.protects))
 			d := b.decode(t, now)
 			o.each(func(hook string, src, dst netip.Addr) {
-				port, comes := b.s.port(hook, src, dst)
+				port, comes := portAt(p.Points(s.protects), d, hook, src, dst)
 				if !comes {
 					return
 				}
@@ -41,12 +41,28 @@ func checkDecoder(t testing.TB, f *Factory) {
 	}
 }
 
-// port is Port, and of devices without ports that of all packets.
-func (s *Subject) port(hook string, src, dst netip.Addr) (string, bool) {
-	if s.Port == nil {
+// portAt names the port that packets between two addresses go through in the direction of a
+// hook, if they do; "" on devices without ports.
+func portAt(points []compile.Point, d *driver.Decoded, hook string, src, dst netip.Addr) (port string, comes bool) {
+	at, asked := []*compile.Point{}, false
+	ports := map[string]bool{}
+	for i := range points {
+		at, asked = append(at, &points[i]), asked || points[i].Ports != nil
+		for name := range points[i].Ports {
+			ports[name] = true
+		}
+	}
+	if !asked {
 		return "", true
 	}
-	return s.Port(hook, src, dst)
+	for _, name := range slices.Sorted(maps.Keys(ports)) {
+		s := driver.Situation{Hook: hook, Port: name}
+		open := !slices.ContainsFunc(d.Relations, func(r driver.Relation) bool { return r.Situation.Hook == hook && r.Situation.Port == name && !r.Open })
+		if comesBy(at, s, open, src, dst) {
+			return name, true
+		}
+	}
+	return "", false
 }
 
 func permits(d *driver.Decoded, hook, at string, src, dst netip.Addr) func(uint32, uint16) bool {
@@ -226,7 +242,7 @@ func (j *jury) judge(t tb, m Mutant) {
 	}
 	j.count[m.Kind][1]++
 	j.oracle.each(func(hook string, src, dst netip.Addr) {
-		if _, comes := j.b.s.port(hook, src, dst); !comes {
+		if _, comes := portAt(j.goal.want.Points, d, hook, src, dst); !comes {
 			return
 		}
 		key := pair{hook, src, dst}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -104,16 +102,6 @@ func plugged(p drivertest.Placement) drivertest.Placement {
 		}
 		return points
 	}}
-}
-
-// portOf names the port that an address hangs on; "" if it comes from elsewhere.
-func portOf(a netip.Addr) string {
-	for _, port := range slices.Sorted(maps.Keys(cabling)) {
-		if cabling[port].Contains(a) {
-			return port
-		}
-	}
-	return ""
 }
 
 func stateOf(s driver.State) *netconf.State { return s.(*netconf.State) }

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"bulkhead/pkg/packet"
@@ -127,25 +128,24 @@ var icmpErrors = packet.Services{
 // run of ports: whatever of a protocol with ports of which the run is asked, other protocols
 // as they are, and the replies to queries. It is for devices that keep no state.
 func Answers(s packet.Services, lo, hi uint16) packet.Services {
-	out := Replies(s)
-	next := uint32(0)
+	out := slices.Clone(Replies(s))
+	next, ported := uint32(0), uint32(0)
 	for _, span := range s {
 		for proto := max(next, span.Lo>>16); proto <= span.Hi>>16; proto++ {
-			next = proto + 1
-			whole := packet.Services{{Lo: proto << 16, Hi: proto<<16 | 0xffff}}
-			if !packet.HasPorts(uint8(proto)) {
-				if !packet.IsICMP(uint8(proto)) {
-					out = out.Union(whole.Intersect(s))
+			whole := packet.Span{Lo: proto << 16, Hi: proto<<16 | 0xffff}
+			switch {
+			case packet.HasPorts(uint8(proto)):
+				// The run is asked as a whole only if it lies in one span: they are merged.
+				if span.Lo <= proto<<16|uint32(lo) && proto<<16|uint32(hi) <= span.Hi && ported != proto {
+					out, ported = append(out, whole), proto
 				}
-				continue
-			}
-			ports := packet.Services{{Lo: packet.Point(uint8(proto), lo), Hi: packet.Point(uint8(proto), hi)}}
-			if ports.Subtract(s).IsEmpty() {
-				out = out.Union(whole)
+			case !packet.IsICMP(uint8(proto)):
+				out = append(out, packet.Span{Lo: max(span.Lo, whole.Lo), Hi: min(span.Hi, whole.Hi)})
 			}
 		}
+		next = span.Hi >> 16
 	}
-	return out
+	return packet.Spans(out)
 }
 
 // Replies gives the replies to the queries in s (RFC 792, RFC 4443).

@@ -32,13 +32,21 @@ func checkDecoder(t testing.TB, f *Factory) {
 				if !comes {
 					return
 				}
-				device, decoded := b.s.Passes(now, hook, src, dst), permits(d, hook, port, src, dst)
+				device, decoded := b.s.passes(now, hook, port, src, dst), permits(d, hook, port, src, dst)
 				if text := o.differ(device, decoded); text != "" {
 					t.Fatalf("%s: %s: %s -> %s %s at %s: the decoder says otherwise", p.Name, s.says, src, dst, text, hook)
 				}
 			})
 		}
 	}
+}
+
+// passes is what the device does at a port, or at its only place.
+func (s *Subject) passes(st driver.State, hook, port string, src, dst netip.Addr) func(uint32, uint16) bool {
+	if s.PassesAt != nil {
+		return s.PassesAt(st, hook, port, src, dst)
+	}
+	return s.Passes(st, hook, src, dst)
 }
 
 // portAt names the port that packets between two addresses go through in the direction of a
@@ -242,7 +250,8 @@ func (j *jury) judge(t tb, m Mutant) {
 	}
 	j.count[m.Kind][1]++
 	j.oracle.each(func(hook string, src, dst netip.Addr) {
-		if _, comes := portAt(j.goal.want.Points, d, hook, src, dst); !comes {
+		port, comes := portAt(j.goal.want.Points, d, hook, src, dst)
+		if !comes {
 			return
 		}
 		key := pair{hook, src, dst}
@@ -251,7 +260,7 @@ func (j *jury) judge(t tb, m Mutant) {
 			must = j.accepted(hook, src, dst, j.oracle.must(hook, src, dst))
 			j.must[key] = must
 		}
-		if text := j.oracle.differ(j.b.s.Passes(m.State, hook, src, dst), must); text != "" {
+		if text := j.oracle.differ(j.b.s.passes(m.State, hook, port, src, dst), must); text != "" {
 			t.Fatalf("not found: %s -> %s %s at %s, and must not be", src, dst, text, hook)
 		}
 	})
@@ -294,7 +303,7 @@ func (j *jury) witness(t tb, m Mutant, c *prove.Counterexample) {
 	if t := c.Situation.Tracking; t == driver.TrackMid || t == driver.TrackLater {
 		return // Passes is about first packets
 	}
-	if j.b.s.Passes(m.State, c.Situation.Hook, c.Src, c.Dst)(c.Service, port) != c.Passes {
+	if j.b.s.passes(m.State, c.Situation.Hook, c.Situation.Port, c.Src, c.Dst)(c.Service, port) != c.Passes {
 		t.Fatalf("false witness: the device does not do this: %s", c)
 	}
 	if !c.Answer && j.oracle.must(c.Situation.Hook, c.Src, c.Dst)(c.Service, port) == c.Passes {

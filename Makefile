@@ -42,7 +42,7 @@ REAL := ./cmd/... ./drivers ./drivers/nftables ./drivers/nftables/kernel ./drive
 # The longest of them keeps one core busy without the detector: it is alone among those
 # that are none of them, and they take the other core.
 LONG := ./drivers/nftables
-PURE := ./bench/... ./drivers/aws/... ./drivers/netconf/netconftest ./drivers/netconf/session ./drivers/nftables/decode ./drivers/nftables/render ./drivers/nftables/ruleset ./examples/... ./internal/... ./inventory/... \
+PURE := ./bench/... ./drivers/aws/... ./drivers/netconf ./drivers/netconf/dialect ./drivers/netconf/netconftest ./drivers/netconf/session ./drivers/nftables/decode ./drivers/nftables/render ./drivers/nftables/ruleset ./examples/... ./internal/... ./inventory/... \
 	./pkg/apply/... ./pkg/aws/... ./pkg/classify/... ./pkg/compile/... ./pkg/config/... ./pkg/controller/... ./pkg/daemon/... ./pkg/diag/... \
 	./pkg/driver/... ./pkg/packet/... ./pkg/plan/... ./pkg/policy/... ./pkg/prove/... ./pkg/reconcile/... ./pkg/store/...
 

@@ -44,6 +44,8 @@ var layers = []struct {
 	{"bulkhead/examples", 0},
 	{"bulkhead/drivers/aws/awstest", 0},
 	{"bulkhead/drivers/aws", 9},
+	{"bulkhead/drivers/netconf", 9},
+	{"bulkhead/drivers/netconf/dialect", 8},
 	{"bulkhead/drivers/netconf/netconftest", 0},
 	{"bulkhead/drivers/netconf/session", 6},
 	{"bulkhead/drivers/nftables/ruleset", 1},
@@ -123,12 +125,14 @@ func TestImportsPointDown(t *testing.T) {
 // What the proof stands on is written twice, and neither can see the other.
 func TestIndependentHalves(t *testing.T) {
 	forbidden := map[string][]string{
-		"bulkhead/drivers/nftables/decode": {"bulkhead/drivers/nftables/render", "bulkhead/drivers/nftables/kernel", "bulkhead/pkg/compile", "bulkhead/pkg/policy"},
-		"bulkhead/drivers/nftables/render": {"bulkhead/drivers/nftables/decode", "bulkhead/pkg/prove"},
-		"bulkhead/pkg/policy":              {"bulkhead/pkg/compile", "bulkhead/pkg/packet", "bulkhead/pkg/classify"},
-		"bulkhead/pkg/compile":             {"net", "net/http", "os", "os/exec", "time/tzdata"},
-		"bulkhead/pkg/prove":               {"net/http", "os", "os/exec"},
-		"bulkhead/pkg/plan":                {"net/http", "os", "os/exec"},
+		"bulkhead/drivers/nftables/decode":   {"bulkhead/drivers/nftables/render", "bulkhead/drivers/nftables/kernel", "bulkhead/pkg/compile", "bulkhead/pkg/policy"},
+		"bulkhead/drivers/nftables/render":   {"bulkhead/drivers/nftables/decode", "bulkhead/pkg/prove"},
+		"bulkhead/pkg/driver/portacl/decode": {"bulkhead/pkg/driver/portacl/render", "bulkhead/pkg/driver/want", "bulkhead/pkg/policy"},
+		"bulkhead/pkg/driver/portacl/render": {"bulkhead/pkg/driver/portacl/decode", "bulkhead/pkg/prove"},
+		"bulkhead/pkg/policy":                {"bulkhead/pkg/compile", "bulkhead/pkg/packet", "bulkhead/pkg/classify"},
+		"bulkhead/pkg/compile":               {"net", "net/http", "os", "os/exec", "time/tzdata"},
+		"bulkhead/pkg/prove":                 {"net/http", "os", "os/exec"},
+		"bulkhead/pkg/plan":                  {"net/http", "os", "os/exec"},
 	}
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {

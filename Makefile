@@ -38,7 +38,7 @@ TEST := $(ROOT) env PATH="$$PATH:/usr/sbin:/sbin" $(GO) test
 RACE := $(ROOT) env PATH="$$PATH:/usr/sbin:/sbin" GORACE=atexit_sleep_ms=0 $(GO) test -race
 
 # Packages whose tests send packets, or count seconds of the kernel's: one at a time.
-REAL := ./cmd/... ./drivers ./drivers/nftables ./drivers/nftables/kernel ./drivers/netconf/netconftest/yuma ./pkg/lab/... ./pkg/live/... ./pkg/probe/...
+REAL := ./cmd/... ./drivers ./drivers/nftables ./drivers/nftables/kernel ./drivers/netconf/e2e ./drivers/netconf/netconftest/yuma ./pkg/lab/... ./pkg/live/... ./pkg/probe/...
 # The longest of them keeps one core busy without the detector: it is alone among those
 # that are none of them, and they take the other core.
 LONG := ./drivers/nftables

@@ -46,6 +46,7 @@ var layers = []struct {
 	{"bulkhead/drivers/aws", 9},
 	{"bulkhead/drivers/netconf", 9},
 	{"bulkhead/drivers/netconf/dialect", 8},
+	{"bulkhead/drivers/netconf/e2e", 10},
 	{"bulkhead/drivers/netconf/netconftest", 0},
 	{"bulkhead/drivers/netconf/session", 6},
 	{"bulkhead/drivers/nftables/ruleset", 1},

@@ -1,0 +1,2 @@
+// Package e2e has the tests of the driver of switches with real packets.
+package e2e

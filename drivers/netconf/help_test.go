@@ -152,8 +152,6 @@ func timed(t testing.TB) context.Context {
 type model struct {
 	keys     map[string][]string
 	validate func(*netconftest.Node) []netconftest.Error
-	// ready is what a switch has before anybody writes a list.
-	ready string
 }
 
 var models = map[string]model{

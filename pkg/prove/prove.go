@@ -76,7 +76,7 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 	for i := range points {
 		out[i] = Result{Point: points[i].Name, Proved: true, Wrong: []Counterexample{}, Findings: []driver.Finding{}}
 	}
-	hooks, without := map[string]bool{}, stateless(d)
+	hooks, without, portwise := map[string]bool{}, stateless(d), map[string]*portwise{}
 	for i := range d.Relations {
 		rel := &d.Relations[i]
 		hook := rel.Situation.Hook
@@ -97,17 +97,24 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 		if pr.stateless = without[hook]; pr.stateless {
 			cuts = answerCuts(m.Policies)
 		}
-		for _, piece := range byPort(pieces(rel, at, residue, cuts), at, d) {
-			if c = pr.compare(at, &piece, &pairs, residue); c != nil {
-				// Where all source ports fare alike, the packet is told without one. What is
-				// accepted is accepted of some source ports, and says nothing of all.
-				if len(residue) > 0 || pr.stateless {
+		if ports, asked := portsOf(at); asked {
+			if portwise[hook] == nil {
+				portwise[hook] = pr.newPortwise(at, hook, residue)
+			}
+			c = portwise[hook].relation(rel, spoken(rel, ports, d), &pairs)
+		} else {
+			for _, piece := range pieces(rel, at, residue, cuts) {
+				if c = pr.compare(at, &piece, &pairs, residue); c != nil {
+					// Where all source ports fare alike, the packet is told without one. What is
+					// accepted is accepted of some source ports, and says nothing of all.
+					if len(residue) > 0 || pr.stateless {
+						break
+					}
+					if whole := pr.compare(at, rel, &pairs, residue); whole != nil {
+						c = whole
+					}
 					break
 				}
-				if whole := pr.compare(at, rel, &pairs, residue); whole != nil {
-					c = whole
-				}
-				break
 			}
 		}
 		gaps := pr.takeGaps()

@@ -12,30 +12,23 @@ import (
 	"bulkhead/pkg/policy"
 )
 
-// byPort gives the relations to compare at points that judge at ports: one that speaks of no
-// port once for each port that has none of its own. A port that nobody protects anything at is
-// none of their business.
-func byPort(rels []driver.Relation, points []*compile.Point, d *driver.Decoded) []driver.Relation {
-	ports, asked := portsOf(points)
-	if !asked {
-		return rels
+// spoken lists those of some ports that a relation speaks of: its own, or, where it names none,
+// those of which no other relation of its kind speaks.
+func spoken(rel *driver.Relation, ports []string, d *driver.Decoded) []string {
+	s := rel.Situation
+	if s.Port != "" {
+		if !slices.Contains(ports, s.Port) {
+			return nil // nobody protects anything there
+		}
+		return []string{s.Port}
 	}
-	var out []driver.Relation
-	for _, r := range rels {
-		for _, port := range ports {
-			switch s := r.Situation; {
-			case s.Port == port:
-				out = append(out, r)
-			case s.Port == "" && !slices.ContainsFunc(d.Relations, func(o driver.Relation) bool {
-				return o.Situation.Hook == s.Hook && o.Situation.Tracking == s.Tracking && o.Situation.Port == port
-			}):
-				r := r
-				r.Situation.Port = port
-				out = append(out, r)
-			}
+	others := map[string]bool{}
+	for i := range d.Relations {
+		if o := &d.Relations[i].Situation; o.Hook == s.Hook && o.Tracking == s.Tracking {
+			others[o.Port] = true
 		}
 	}
-	return out
+	return slices.DeleteFunc(slices.Clone(ports), func(p string) bool { return others[p] })
 }
 
 // portsOf lists the ports at which points that enforce judge; ok is not set if they know none.

@@ -45,7 +45,7 @@ type Dialect interface {
 }
 
 // All lists the dialects by name.
-func All() []Dialect { return []Dialect{ietf{}} }
+func All() []Dialect { return []Dialect{ietf{}, openconfig{}, junos{}} }
 
 // Named finds a dialect; nil if there is none.
 func Named(name string) Dialect {

@@ -169,17 +169,16 @@ func (ietf) Edit(have, want *portacl.Config) ([]byte, error) {
 			continue
 		}
 		for _, b := range p.Bound {
+			if ietfHas(boundAt(want, p.Name), b) {
+				continue // its list is now of another family
+			}
 			s := at(p.Name, b.Dir)
 			s.Sets = append(s.Sets, ietfSet{Operation: "delete", Name: b.List})
 		}
 	}
 	for _, p := range ch.bind {
-		var old []portacl.Bound
-		if h := have.Port(p.Name); h != nil {
-			old = h.Bound
-		}
 		for _, b := range p.Bound {
-			if !slices.Contains(old, b) {
+			if !ietfHas(boundAt(have, p.Name), b) {
 				s := at(p.Name, b.Dir)
 				s.Sets = append(s.Sets, ietfSet{Name: b.List})
 			}
@@ -193,6 +192,11 @@ func (ietf) Edit(have, want *portacl.Config) ([]byte, error) {
 		doc.Points.Interfaces = append(doc.Points.Interfaces, *ports[name])
 	}
 	return xml.Marshal(doc)
+}
+
+// ietfHas finds a binding by what the model knows of it: the family is the list's.
+func ietfHas(bound []portacl.Bound, b portacl.Bound) bool {
+	return slices.ContainsFunc(bound, func(o portacl.Bound) bool { return o.Dir == b.Dir && o.List == b.List })
 }
 
 func ietfEntry(e *portacl.Entry, family portacl.Family) ([]ietfAce, error) {

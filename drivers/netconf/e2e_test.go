@@ -37,6 +37,7 @@ points:
       switch: sw1
       lags: [swp7=bond0, swp8=bond0]
       uplinks: [swp48]
+%s
 limits: {first_enforcement: accept, newly_denied_percent: 100}
 `
 
@@ -61,14 +62,15 @@ type plant struct {
 	c   *controller.Controller
 }
 
-func newPlant(t *testing.T) *plant {
+// newPlant makes one; more are lines of its point's settings.
+func newPlant(t *testing.T, o netconftest.Options, more string) *plant {
 	t.Helper()
-	p := &plant{bed: newBed(t, "ietf", netconftest.Options{}, nil), dir: t.TempDir()}
+	p := &plant{bed: newBed(t, "ietf", o, nil), dir: t.TempDir()}
 	secret := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(secret, []byte(p.server.Password()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.write("bulkhead.yaml", fmt.Sprintf(plantSite, p.server.Address(), secret, p.known))
+	p.write("bulkhead.yaml", fmt.Sprintf(plantSite, p.server.Address(), secret, p.known, more))
 	p.write("policy.yaml", fmt.Sprintf(plantPolicy, 102))
 	p.plug("{switch: sw1, port: swp1}", "{switch: sw1, port: swp2}")
 	st, err := store.Open(t.TempDir(), "plant", time.Now)
@@ -148,9 +150,25 @@ func row(t *testing.T, p *controller.Pass) *plan.Point {
 }
 
 // A site directory, and nothing else, brings a switch to what it says: by the same pass that
-// the daemon makes.
+// the daemon makes, whatever the switch can do.
 func TestPass(t *testing.T) {
-	p := newPlant(t)
+	for _, tt := range []struct {
+		name, more string
+		o          netconftest.Options
+	}{
+		{"a candidate", "", netconftest.Options{}},
+		{"a startup", "", netconftest.Options{Startup: true}},
+		{"both directions", "      egress: true", netconftest.Options{}},
+		{"shared lists", "      lists: class", netconftest.Options{}},
+		{"no confirmed commit", "", netconftest.Options{Without: []string{"confirmed-commit:1.0", "confirmed-commit:1.1"}}},
+		{"no candidate", "", netconftest.Options{WritableRunning: true, Without: []string{"candidate:1.0", "confirmed-commit:1.0", "confirmed-commit:1.1"}}},
+		{"direct", "      commit: direct", netconftest.Options{WritableRunning: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) { passes(t, newPlant(t, tt.o, tt.more)) })
+	}
+}
+
+func passes(t *testing.T, p *plant) {
 	for _, port := range []uint16{102, 4840} {
 		p.write("policy.yaml", fmt.Sprintf(plantPolicy, port))
 		p.pass(controller.PassOptions{}, controller.Applied)
@@ -178,7 +196,7 @@ func TestPass(t *testing.T) {
 // want it. Each command makes a driver of its own.
 func TestTrialByHand(t *testing.T) {
 	for _, confirm := range []bool{true, false} {
-		p := newPlant(t)
+		p := newPlant(t, netconftest.Options{}, "")
 		r := p.pass(controller.PassOptions{ByHand: true}, controller.OnTrial)
 		if p.opens("swp2", "10.0.0.11", "10.0.0.10", 102) || len(p.bound()) != 2 {
 			t.Errorf("what is on trial is not in force: %q", p.bound())
@@ -201,7 +219,7 @@ func TestTrialByHand(t *testing.T) {
 
 // An asset takes its policy to another port: the old one has no list any more.
 func TestAssetMovesToAnotherPort(t *testing.T) {
-	p := newPlant(t)
+	p := newPlant(t, netconftest.Options{}, "")
 	p.pass(controller.PassOptions{}, controller.Applied)
 	for _, tt := range []struct {
 		hmi  string
@@ -229,7 +247,7 @@ func TestAssetMovesToAnotherPort(t *testing.T) {
 // What a point chooses and does not hang on its switch is not protected there, and the plan
 // says so.
 func TestAssetAttachedElsewhere(t *testing.T) {
-	p := newPlant(t)
+	p := newPlant(t, netconftest.Options{}, "")
 	p.plug("{switch: sw1, port: swp1}", "{switch: sw2, port: swp2}")
 	x := row(t, p.pass(controller.PassOptions{}, controller.Applied))
 	if text := strings.Join(x.Notes, "\n"); !strings.Contains(text, `not attached to "sw1"`) || !strings.Contains(text, `1, the first is "plc"`) {
@@ -247,7 +265,7 @@ func TestAssetAttachedElsewhere(t *testing.T) {
 // Nobody knows where on the switch an asset hangs whose attachment names no port: nothing is
 // proved then, and nothing is written.
 func TestAttachmentWithoutPort(t *testing.T) {
-	p := newPlant(t)
+	p := newPlant(t, netconftest.Options{}, "")
 	p.plug("{switch: sw1, port: swp1}", "{switch: sw1}")
 	s := p.site()
 	r, err := p.c.Pass(timed(t), s, p.devices(s), controller.PassOptions{})
@@ -265,7 +283,7 @@ func TestAttachmentWithoutPort(t *testing.T) {
 
 // A list on an uplink would judge what comes from other switches.
 func TestAssetOnUplink(t *testing.T) {
-	p := newPlant(t)
+	p := newPlant(t, netconftest.Options{}, "")
 	p.plug("{switch: sw1, port: swp48}", "{switch: sw1, port: swp2}")
 	s := p.site()
 	r, err := p.c.Pass(timed(t), s, p.devices(s), controller.PassOptions{})
@@ -280,9 +298,9 @@ func TestAssetOnUplink(t *testing.T) {
 // A secret that is missing is told of its switch, when it is asked; and it counts as soon as it
 // is there.
 func TestMissingSecret(t *testing.T) {
-	p := newPlant(t)
+	p := newPlant(t, netconftest.Options{}, "")
 	secret := filepath.Join(t.TempDir(), "password")
-	p.write("bulkhead.yaml", fmt.Sprintf(plantSite, p.server.Address(), secret, p.known))
+	p.write("bulkhead.yaml", fmt.Sprintf(plantSite, p.server.Address(), secret, p.known, ""))
 	s := p.site()
 	devices := p.devices(s)
 	r, err := p.c.Pass(timed(t), s, devices, controller.PassOptions{})
@@ -297,5 +315,21 @@ func TestMissingSecret(t *testing.T) {
 	}
 	if r, err = p.c.Pass(timed(t), s, devices, controller.PassOptions{}); err != nil || r.Result != controller.Applied {
 		t.Fatalf("%v %+v", err, r)
+	}
+}
+
+// Neither the switch nor a secret is asked for what the switch would be given.
+func TestRenderedText(t *testing.T) {
+	p := newPlant(t, netconftest.Options{}, "")
+	p.write("bulkhead.yaml", fmt.Sprintf(plantSite, "192.0.2.1", "/no/such/secret", p.known, ""))
+	s := p.site()
+	text, err := s.RenderText(p.devices(s)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"list bh-plant-", "permit tcp 10.0.0.10/32 10.0.0.11/32 port 102", "port swp1\n  in bh-plant-"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bulkhead/drivers/aws"
+	"bulkhead/drivers/netconf"
 	"bulkhead/drivers/nftables"
 	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
@@ -13,7 +14,7 @@ import (
 
 // Kinds returns every kind of driver, in order of name.
 func Kinds() []driver.Kind {
-	return []driver.Kind{aws.Kind(), nftablesKind()}
+	return []driver.Kind{aws.Kind(), netconf.Kind(), nftablesKind()}
 }
 
 // Find returns the kind of a name; nil if there is none.

@@ -24,6 +24,10 @@ var (
 // Settings say which switch a driver programs, and how.
 type Settings struct {
 	Session session.Options
+	// Secrets fetches what Session logs in with, before each session: a plan of other switches
+	// does not wait for a secret that is missing, and one that changed counts. nil leaves
+	// Session as it is.
+	Secrets func(*session.Options) error
 	Dialect dialect.Dialect
 	// Egress filters what devices receive, too. Strangers and ByClass are render.Features'.
 	Egress, Strangers, ByClass bool
@@ -293,7 +297,13 @@ func (d *Driver) open(ctx context.Context) (*session.Session, error) {
 		return d.conn, nil
 	}
 	_ = d.drop()
-	s, err := session.Dial(ctx, d.settings.Session)
+	o := d.settings.Session
+	if d.settings.Secrets != nil {
+		if err := d.settings.Secrets(&o); err != nil {
+			return nil, fmt.Errorf("%w: no login to %q: %w", driver.ErrUnreachable, o.Address, err)
+		}
+	}
+	s, err := session.Dial(ctx, o)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", driver.ErrUnreachable, err)
 	}

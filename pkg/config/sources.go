@@ -28,6 +28,7 @@ const (
 	ShapeFlag     Shape = "flag" // true or false
 	ShapeDuration Shape = "duration"
 	ShapeNumber   Shape = "number" // whole, and at least 1
+	ShapeSecret   Shape = "secret" // where it is: a file, a variable, a credential
 )
 
 // SettingKey is one of the settings that a type of source, or a driver, has.
@@ -164,6 +165,12 @@ func (v *Setting) check(l *diag.List, k *SettingKey) {
 	case ShapeList:
 		if len(v.Words) == 0 || slices.ContainsFunc(v.Words, func(w strict.Named) bool { return w.Value == "" }) {
 			wrong("a list of texts, and not be empty")
+		}
+		return
+	case ShapeSecret:
+		// A text here is the secret itself, or about to become one.
+		if v.Secret == nil {
+			wrong("{file: PATH}, {env: NAME} or {credential: NAME}: it says where the secret is, and never the secret")
 		}
 		return
 	case ShapeFlag:

@@ -18,6 +18,10 @@ type Kind struct {
 	Settings []config.SettingKey
 	// Open makes the driver of one device.
 	Open func(site string, points []config.Point) (Driver, error)
+	// Ports says of a point of a device that judges at its ports by what name attachments of
+	// assets mean the device, and what it calls a port that they name: a member of a link
+	// aggregate is judged at the aggregate. nil for kinds that do not judge at ports.
+	Ports func(p *config.Point) (device string, port func(name string) string)
 	// Netns gives the network namespace whose routes and addresses the point has;
 	// ok is false for devices that have none.
 	Netns func(p *config.Point) (ns string, ok bool)

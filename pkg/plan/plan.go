@@ -85,7 +85,7 @@ type Point struct {
 	Failsafe  []string         `json:"failsafe"`
 	// KeepsFlows is set where flows that are open go on when they are newly denied.
 	KeepsFlows bool `json:"keepsFlows,omitempty"`
-	// Notes are the device's own; they stand with its first point.
+	// Notes are of the point, and the device's own, which stand with its first point.
 	Notes []string `json:"notes,omitempty"`
 	// Before is the proof of what the device enforces now, against policy as it is
 	// now; After that of what would be installed.

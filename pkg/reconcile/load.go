@@ -261,6 +261,7 @@ type Device struct {
 	here   bool         // it is this host, in the network namespace of the thread
 	host   bool         // what surrounds it was looked at
 	proofs *prove.Cache // what was shown of its tables: the rendered ones are read back later
+	notes  [][]string   // what each plan says of each point
 	// residue is what of the last plan the device cannot express, and the site accepts.
 	residue []driver.Residue
 }
@@ -280,7 +281,7 @@ func (d *Device) Keep(old *Device) {
 // zones from the routing table where the site leaves them to it, the point's own
 // addresses. offline leaves the network alone. Close ends what is opened.
 func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
-	byName := map[string]*Device{}
+	byName, switches := map[string]*Device{}, map[string]string{}
 	var out []*Device
 	for _, p := range s.Config.Settings.Points {
 		i := slices.IndexFunc(s.kinds, func(k driver.Kind) bool { return k.Name == p.Driver })
@@ -302,7 +303,17 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 		if err != nil {
 			d.Err = err
 		}
-		d.Points = append(d.Points, resolved)
+		var notes []string
+		if k.Ports != nil {
+			sw, port := k.Ports(&p)
+			if other := switches[sw]; other != "" && other != name {
+				Close(out)
+				return nil, fmt.Errorf("point %q (%s): attachments to %q mean two devices, %s and %s; give one of them another name (the setting %q)", p.Name, p.Pos, sw, other, name, "switch")
+			}
+			switches[sw] = name
+			notes = s.plug(&resolved, sw, port)
+		}
+		d.Points, d.notes = append(d.Points, resolved), append(d.notes, notes)
 	}
 	for _, d := range out {
 		shareFailsafe(d.Points)

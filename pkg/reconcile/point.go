@@ -152,6 +152,9 @@ func (s *Site) newRow(d *Device, i int) plan.Point {
 	p := &d.Points[i]
 	row := plan.Point{Name: p.Name, Driver: d.Kind, Device: d.Name, Mode: string(p.Mode), Status: plan.InSync,
 		Ops: []driver.Op{}, Usage: []driver.Usage{}, Residue: []driver.Residue{}, Essential: []string{}, Failsafe: []string{}, KeepsFlows: d.Driver != nil && !d.Driver.Capabilities().EndsFlows}
+	if i < len(d.notes) {
+		row.Notes = slices.Clone(d.notes[i])
+	}
 	for _, f := range p.Failsafe {
 		row.Failsafe = append(row.Failsafe, fmt.Sprintf("%s from %s, both ways (%s), to %s", f.Services, f.From, f.Cause, f.To))
 	}
@@ -196,7 +199,7 @@ func (s *Site) fillRows(d *Device, rows []plan.Point, have driver.State, rendere
 			rows[i].Status = plan.Changes
 		}
 	}
-	rows[0].Ops, rows[0].Notes = append(rows[0].Ops, change.Ops...), rendered.Notes
+	rows[0].Ops, rows[0].Notes = append(rows[0].Ops, change.Ops...), append(rows[0].Notes, rendered.Notes...)
 	if refused || change.Empty() {
 		return nil, "", nil
 	}

@@ -21,6 +21,9 @@ func TestPointSettings(t *testing.T) {
 		{"aws", "{region: eu-central-1, exclusive: maybe}", `"exclusive" must be true or false`, ""},
 		{"aws", "{region: eu-central-1, rules_per_group: 0}", `"rules_per_group" must be a whole number of at least 1`, ""},
 		{"aws", "{region: eu-central-1, groups_per_interface: many}", `"groups_per_interface" must be a whole number of at least 1`, ""},
+		{"netconf", "{address: sw1, user: u, password: {env: P}, known_hosts: /k, dialect: ietf, uplinks: swp48}", "", ""},
+		{"netconf", "{address: sw1, user: u, password: p, known_hosts: /k, dialect: ietf}", `bulkhead.yaml:3:87: error: "password" must be {file: PATH}, {env: NAME} or {credential: NAME}`, ""},
+		{"netconf", "{address: sw1, user: u, known_hosts: /k, dialect: ieft}", `unknown value of dialect "ieft"`, `did you mean "ietf"?`},
 		{"nftables", "{table: t}", `unknown setting of the driver nftables "table"`, ""},
 	} {
 		dir := writeSite(t, map[string]string{"bulkhead.yaml": "name: t\npoints:\n  p: {driver: " + tt.driver + ", protects: 'false', settings: " + tt.settings + "}\n"})

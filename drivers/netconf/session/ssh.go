@@ -76,12 +76,14 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// address is the address with its port; a bare IPv6 address has no port.
-func (o Options) address() string {
-	if host, port, err := net.SplitHostPort(o.Address); err == nil && host != "" && port != "" {
-		return o.Address
+func (o Options) address() string { return Target(o.Address) }
+
+// Target is an address with its port; a bare IPv6 address has no port.
+func Target(address string) string {
+	if host, port, err := net.SplitHostPort(address); err == nil && host != "" && port != "" {
+		return address
 	}
-	return net.JoinHostPort(strings.Trim(o.Address, "[]"), Port)
+	return net.JoinHostPort(strings.Trim(address, "[]"), Port)
 }
 
 // Dial opens a session. What it returns has answered an rpc.

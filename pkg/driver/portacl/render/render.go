@@ -241,7 +241,7 @@ func (x *fabric) cutRuns() {
 	for _, r := range x.w.Runs {
 		starts = append(starts, int(r.Lo))
 	}
-	seen := map[string]bool{}
+	seen := map[*packet.Span]int{} // sets that were looked at, by where they lie and how long they are
 	for own := range x.w.Parts {
 		if len(x.at[own]) == 0 {
 			continue
@@ -251,8 +251,8 @@ func (x *fabric) cutRuns() {
 				continue
 			}
 			for _, s := range []packet.Services{x.floor(own, peer), x.floor(peer, own)} {
-				if key := s.String(); !seen[key] {
-					seen[key] = true
+				if len(s) > 0 && seen[&s[0]] != len(s) {
+					seen[&s[0]] = len(s)
 					starts = append(starts, portStarts(s)...)
 				}
 			}

@@ -41,6 +41,17 @@ type box struct {
 	src, dst    packet.Bits
 }
 
+// boxKey is equal for what is told together.
+type boxKey struct {
+	kind        string
+	wider       bool
+	tracking    driver.Tracking
+	point, hook string
+	services    string
+	lo          uint16
+	dst         int
+}
+
 // lapse is what passes though it must not, or the other way round, in one situation.
 type lapse struct {
 	kind     string
@@ -48,6 +59,7 @@ type lapse struct {
 	tracking driver.Tracking
 	run      want.Ports
 	services packet.Services
+	text     string // of the services
 }
 
 // residue enumerates where lists do otherwise than policy says.
@@ -58,7 +70,7 @@ func (x *fabric) residue() ([]driver.Residue, error) {
 		errors   bool
 	}
 	known := map[memo][]lapse{}
-	index := map[string]*box{}
+	index := map[boxKey]*box{}
 	var list []*box
 	for _, hook := range []string{compile.HookInput, compile.HookOutput} {
 		for dst := range x.w.Parts {
@@ -81,7 +93,7 @@ func (x *fabric) residue() ([]driver.Residue, error) {
 				}
 				point := x.w.Seer(hook, src, dst)
 				for _, l := range all {
-					key := fmt.Sprintf("%s|%v|%s|%s|%s|%d|%d|%s", l.kind, l.wider, l.tracking, point, hook, l.run.Lo, dst, l.services)
+					key := boxKey{l.kind, l.wider, l.tracking, point, hook, l.text, l.run.Lo, dst}
 					b := index[key]
 					if b == nil {
 						b = &box{l, point, hook, packet.NewBits(len(x.w.Parts)), packet.NewBits(len(x.w.Parts))}
@@ -122,7 +134,7 @@ func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
 				continue
 			}
 			if lost := p.services.Intersect(s.cut); !p.wider && !lost.IsEmpty() && at == filtered {
-				out = append(out, lapse{KindPorts, false, t, run, lost})
+				out = append(out, lapse{KindPorts, false, t, run, lost, lost.String()})
 				if p.services = p.services.Subtract(lost); p.services.IsEmpty() {
 					continue
 				}
@@ -131,7 +143,7 @@ func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
 			if !ok {
 				return fmt.Errorf("%v would fare otherwise than policy says (%s), which is not of a list's nature; this is a fault of Bulkhead", p.services, t)
 			}
-			out = append(out, lapse{kind, p.wider, t, run, p.services})
+			out = append(out, lapse{kind, p.wider, t, run, p.services, p.services.String()})
 		}
 		return nil
 	}
@@ -164,7 +176,7 @@ func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
 // that have the same sources.
 func joined(list []*box) []*box {
 	list = join(list, func(b *box) string {
-		return fmt.Sprintf("%s|%v|%s|%s|%s|%s|%s|%s", b.kind, b.wider, b.tracking, b.point, b.hook, b.src.Key(), b.dst.Key(), b.services)
+		return fmt.Sprintf("%s|%v|%s|%s|%s|%s|%s|%s", b.kind, b.wider, b.tracking, b.point, b.hook, b.src.Key(), b.dst.Key(), b.text)
 	}, func(a, b *box) bool {
 		if int(a.run.Hi)+1 != int(b.run.Lo) {
 			return false
@@ -173,7 +185,7 @@ func joined(list []*box) []*box {
 		return true
 	})
 	return join(list, func(b *box) string {
-		return fmt.Sprintf("%s|%v|%s|%s|%s|%s|%d|%d|%s", b.kind, b.wider, b.tracking, b.point, b.hook, b.src.Key(), b.run.Lo, b.run.Hi, b.services)
+		return fmt.Sprintf("%s|%v|%s|%s|%s|%s|%d|%d|%s", b.kind, b.wider, b.tracking, b.point, b.hook, b.src.Key(), b.run.Lo, b.run.Hi, b.text)
 	}, func(a, b *box) bool { b.dst.Each(a.dst.Set); return true })
 }
 

@@ -159,8 +159,13 @@ func (s *State) with(own portacl.Config) *State {
 // that confirms it:
 //
 //	bh-SITE-trial-SECONDS-ID
-func mark(site string, until time.Time, id string) portacl.List {
+//
+// Where a list sees both families it is read back as one of both.
+func mark(site string, until time.Time, id string, oneList bool) portacl.List {
 	l := portacl.List{Name: fmt.Sprintf("bh-%s-trial-%d-%s", portacl.Site(site), until.Unix(), id), Family: portacl.IPv4}
+	if oneList {
+		l.Family = portacl.Both
+	}
 	l.Entries = []portacl.Entry{portacl.New(false, portacl.AnyProto, all4, all4)}
 	l.Entries[0].Name = "10"
 	return l

@@ -64,7 +64,7 @@ func (d *Driver) Try(ctx context.Context, ch *driver.Change, timeout time.Durati
 		return fmt.Errorf("%w: %s are too few to confirm a change in", driver.ErrRefused, timeout)
 	}
 	both := to.with(to.own())
-	both.Config.Lists = append(union(&from.Config, &to.Config), mark(d.site, d.now().Add(timeout), id))
+	both.Config.Lists = append(union(&from.Config, &to.Config), mark(d.site, d.now().Add(timeout), id, d.settings.Dialect.Limits().OneList))
 	both.Config.Sort()
 	how := session.Commit{Confirmed: true, Timeout: timeout}
 	p := &pending{id: id, to: to, both: both}

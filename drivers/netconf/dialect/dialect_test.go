@@ -145,6 +145,12 @@ func TestGolden(t *testing.T) {
 	})
 }
 
+// without takes the operations off an edit, which no configuration has. In a text the quotes
+// would be written otherwise.
+func without(edit []byte) []byte {
+	return bytes.ReplaceAll(edit, []byte(` nc:operation="replace"`), nil)
+}
+
 // What is read and understood is the same when it is written and read again.
 func FuzzRead(f *testing.F) {
 	for i, d := range dialect.All() {
@@ -152,7 +158,8 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(i, edit)
+		f.Add(i, without(edit))
+		f.Add(i, fill(d.Name(), "", ""))
 	}
 	f.Fuzz(func(t *testing.T, which int, data []byte) {
 		all := dialect.All()
@@ -178,9 +185,141 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, text(c))
 		}
-		again, err := d.Read(edit)
+		again, err := d.Read(without(edit))
 		if err != nil || text(again) != text(c) {
 			t.Fatalf("%v: read\n%s\nand again\n%s\nof %s", err, text(c), text(again), edit)
 		}
 	})
+}
+
+// others is what somebody else has, and is there after the last of our bindings has gone.
+var others = map[string]struct{ before, after string }{
+	"openconfig": {
+		`<interfaces xmlns="http://openconfig.net/yang/interfaces"><interface><name>xe-0/0/1</name></interface></interfaces>` +
+			`<acl xmlns="http://openconfig.net/yang/acl"><interfaces><interface><id>xe-0/0/1</id><config><id>xe-0/0/1</id></config><interface-ref><config><interface>xe-0/0/1</interface></config></interface-ref><other>x</other></interface></interfaces></acl>`,
+		`<other>x</other>`,
+	},
+	"junos": {
+		`<configuration xmlns="http://yang.juniper.net/junos-qfx/conf/root"><interfaces xmlns="http://yang.juniper.net/junos-qfx/conf/interfaces"><interface><name>xe-0/0/1</name><mtu>9000</mtu>` +
+			`<unit><name>0</name><family><ethernet-switching><interface-mode>access</interface-mode><filter><group>7</group></filter></ethernet-switching></family></unit></interface></interfaces></configuration>`,
+		`<mtu>9000</mtu><unit><name>0</name><family><ethernet-switching><interface-mode>access</interface-mode><filter><group>7</group></filter></ethernet-switching></family></unit>`,
+	},
+}
+
+func TestOthersStay(t *testing.T) {
+	for name, o := range others {
+		d := dialect.Named(name)
+		dev := newDevice(t, d)
+		dev.commit(t, o.before)
+		have := dev.read(t)
+		if unknown(have) != 1 {
+			t.Fatalf("%s: what is somebody else's is not seen:\n%s", name, text(have))
+		}
+		want := sample(d)
+		want.Ports[0].Unknown = have.Ports[0].Unknown
+		bound := dev.become(t, have, want)
+		if text(bound) != text(want) {
+			t.Errorf("%s: read\n%s\nwant\n%s", name, text(bound), text(want))
+		}
+		if after := dev.become(t, bound, have); text(after) != text(have) {
+			t.Errorf("%s: read\n%s\nwant\n%s", name, text(after), text(have))
+		}
+		if now := dev.server.Running().XML(); !bytes.Contains(now, []byte(o.after)) {
+			t.Errorf("%s: %s", name, now)
+		}
+	}
+}
+
+// Another list takes the place of the first in one edit, with nothing between them.
+func TestSwap(t *testing.T) {
+	each(t, func(t *testing.T, d dialect.Dialect) {
+		dev := newDevice(t, d)
+		first := sample(d)
+		dev.become(t, &portacl.Config{}, first)
+		second := first.Clone()
+		for i := range second.Lists {
+			old := second.Lists[i].Name
+			second.Lists[i].Name += "-2"
+			for k := range second.Ports[0].Bound {
+				if b := &second.Ports[0].Bound[k]; b.List == old {
+					b.List += "-2"
+				}
+			}
+		}
+		if got := dev.become(t, first, &second); text(got) != text(&second) {
+			t.Errorf("read\n%s\nwant\n%s", text(got), text(&second))
+		}
+	})
+}
+
+// What a model cannot say is refused, and not left out.
+func TestEditRefuses(t *testing.T) {
+	four, six := netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")
+	change := func(name string, edit func(*portacl.Entry)) portacl.Entry {
+		e := portacl.New(true, 6, four, four)
+		e.Name = name
+		edit(&e)
+		return e
+	}
+	for _, d := range []dialect.Dialect{dialect.Named("openconfig"), dialect.Named("junos")} {
+		bad := []portacl.Entry{
+			change("", func(*portacl.Entry) {}),
+			change("10", func(e *portacl.Entry) { e.Dst = six }),
+			change("10", func(e *portacl.Entry) { e.Dst = netip.Prefix{} }),
+			change("10", func(e *portacl.Entry) { e.Src = netip.MustParsePrefix("10.0.0.1/8") }),
+			change("10", func(e *portacl.Entry) { e.Proto = 256 }),
+			change("10", func(e *portacl.Entry) { e.Proto, e.DstPorts = 132, portacl.Ports{Lo: 1, Hi: 1} }),
+			change("10", func(e *portacl.Entry) { e.DstPorts = portacl.Ports{Lo: 2, Hi: 1} }),
+			change("10", func(e *portacl.Entry) { e.Proto, e.Established = 17, true }),
+			change("10", func(e *portacl.Entry) { e.Type = 8 }),
+			change("10", func(e *portacl.Entry) { e.Proto, e.Type = 58, 128 }),
+			change("10", func(e *portacl.Entry) { e.Proto, e.Code = 1, 0 }),
+			change("10", func(e *portacl.Entry) { e.Proto, e.Type = 1, 256 }),
+			change("10", func(e *portacl.Entry) { e.Later, e.Established = true, true }),
+		}
+		family := portacl.Both
+		if d.Name() == "openconfig" {
+			family = portacl.IPv4
+			bad = append(bad, change("r10", func(*portacl.Entry) {}), change("010", func(*portacl.Entry) {}), change("4294967296", func(*portacl.Entry) {}),
+				change("10", func(e *portacl.Entry) { e.Src, e.Dst = six, six }),
+				change("10", func(e *portacl.Entry) { e.Proto = 255 }),
+				change("10", func(e *portacl.Entry) { e.Proto, e.Type = 1, 200 }),
+				change("10", func(e *portacl.Entry) { e.Proto, e.Type, e.Code = 1, 3, 200 }))
+		} else {
+			bad = append(bad, change("bh-end-other", func(*portacl.Entry) {}), change("10", func(e *portacl.Entry) { e.Later = true }))
+		}
+		for _, e := range bad {
+			c := &portacl.Config{Lists: []portacl.List{{Name: "l", Family: family, Entries: []portacl.Entry{e}}}}
+			if edit, err := d.Edit(&portacl.Config{}, c); err == nil {
+				t.Errorf("%s writes %s (%s): %s", d.Name(), e.Name, e, edit)
+			}
+		}
+		good := change("10", func(*portacl.Entry) {})
+		other := portacl.IPv4
+		if d.Name() == "openconfig" {
+			other = portacl.Both
+		}
+		bound := func(family portacl.Family, port string, lists ...string) *portacl.Config {
+			p := portacl.Port{Name: port}
+			for _, l := range lists {
+				p.Bound = append(p.Bound, portacl.Bound{Dir: portacl.In, Family: family, List: l})
+			}
+			return &portacl.Config{Ports: []portacl.Port{p}}
+		}
+		configs := []*portacl.Config{
+			{Lists: []portacl.List{{Name: "l", Family: family, Entries: []portacl.Entry{good, good}}}},
+			{Lists: []portacl.List{{Name: "l", Family: family}, {Name: "l", Family: portacl.IPv6}}},
+			{Lists: []portacl.List{{Name: "l", Family: other}}},
+			bound(other, "p", "l"),
+			bound(family, "p", "l", "m"),
+		}
+		if d.Name() == "junos" {
+			configs = append(configs, bound(family, "p.0", "l"), bound(family, "p.x", "l"), bound(family, "p.1.2", "l"))
+		}
+		for _, c := range configs {
+			if edit, err := d.Edit(&portacl.Config{}, c); err == nil {
+				t.Errorf("%s writes\n%s: %s", d.Name(), text(c), edit)
+			}
+		}
+	}
 }

@@ -333,3 +333,36 @@ func TestRenderedText(t *testing.T) {
 		}
 	}
 }
+
+// Each setting does on the switch what it says.
+func TestSettingsTakeEffect(t *testing.T) {
+	receives := func(p *plant) bool {
+		return slices.ContainsFunc(p.config().Port("swp1").Bound, func(b portacl.Bound) bool { return b.Dir == portacl.Out })
+	}
+	strangers := func(p *plant) bool { return p.opens("swp1", "10.9.9.9", "10.9.9.8", 22) }
+	shares := func(p *plant) bool { return slices.Equal(p.config().Port("swp1").Bound, p.config().Port("swp2").Bound) }
+	waits := func(p *plant) bool {
+		return slices.ContainsFunc(p.config().Lists, func(l portacl.List) bool { return strings.HasPrefix(l.Name, "bh-plant-trial-") })
+	}
+	for _, tt := range []struct {
+		name, with, without string
+		is                  func(p *plant) bool
+	}{
+		{"egress", "      egress: true", "      egress: false", receives},
+		{"strangers", "      strangers: permit", "      strangers: drop", strangers},
+		{"lists", "      lists: class", "      lists: port", shares},
+		{"commit", "      commit: confirmed", "      commit: direct", waits},
+	} {
+		for _, more := range []string{tt.with, tt.without, ""} {
+			p := newPlant(t, netconftest.Options{WritableRunning: true}, more)
+			// Both are of one class.
+			p.write("policy.yaml", strings.ReplaceAll(fmt.Sprintf(plantPolicy, 102), `labels.role == "plc"`, "false"))
+			p.write("assets.yaml", strings.ReplaceAll(fmt.Sprintf(plantAssets, "{switch: sw1, port: swp1}", "{switch: sw1, port: swp2}"), "role: plc", "role: hmi"))
+			p.pass(controller.PassOptions{ByHand: true}, controller.OnTrial)
+			want := more == tt.with || more == "" && tt.name == "commit"
+			if got := tt.is(p); got != want {
+				t.Errorf("%s with %q: %t", tt.name, more, got)
+			}
+		}
+	}
+}

@@ -39,8 +39,7 @@ type bed struct {
 func newBed(t testing.TB, name string, o netconftest.Options, edit func(*netconf.Settings)) *bed {
 	t.Helper()
 	b := &bed{t: t, dialect: dialect.Named(name), edit: edit}
-	m := models[name]
-	o.Keys, o.Validate = m.keys, m.validate
+	o.Keys, o.Validate = netconftest.Keys(name), validators[name]
 	s, err := netconftest.Start(o)
 	if err != nil {
 		t.Fatal(err)
@@ -148,33 +147,24 @@ func timed(t testing.TB) context.Context {
 	return ctx
 }
 
-// model is what a server of a model knows of it.
-type model struct {
-	keys     map[string][]string
-	validate func(*netconftest.Node) []netconftest.Error
-}
-
-var models = map[string]model{
-	"ietf": {
-		keys: map[string][]string{"/acls/acl": {"name"}, "/acls/acl/aces/ace": {"name"}, "/acls/attachment-points/interface": {"interface-id"},
-			"/acls/attachment-points/interface/ingress/acl-sets/acl-set": {"name"}, "/acls/attachment-points/interface/egress/acl-sets/acl-set": {"name"}},
-		validate: func(c *netconftest.Node) []netconftest.Error {
-			lists := map[string]bool{}
-			acls := c.Child("acls")
-			for _, l := range acls.All("acl") {
-				lists[l.Child("name").Value()] = true
-			}
-			var out []netconftest.Error
-			for _, i := range acls.Child("attachment-points").All("interface") {
-				for _, side := range []string{"ingress", "egress"} {
-					for _, s := range i.Child(side).Child("acl-sets").All("acl-set") {
-						if name := s.Child("name").Value(); !lists[name] {
-							out = append(out, netconftest.Error{Tag: "data-missing", AppTag: "instance-required", Message: fmt.Sprintf("list %q is not there", name)})
-						}
+// validators refuse what a model would.
+var validators = map[string]func(*netconftest.Node) []netconftest.Error{
+	"ietf": func(c *netconftest.Node) []netconftest.Error {
+		lists := map[string]bool{}
+		acls := c.Child("acls")
+		for _, l := range acls.All("acl") {
+			lists[l.Child("name").Value()] = true
+		}
+		var out []netconftest.Error
+		for _, i := range acls.Child("attachment-points").All("interface") {
+			for _, side := range []string{"ingress", "egress"} {
+				for _, s := range i.Child(side).Child("acl-sets").All("acl-set") {
+					if name := s.Child("name").Value(); !lists[name] {
+						out = append(out, netconftest.Error{Tag: "data-missing", AppTag: "instance-required", Message: fmt.Sprintf("list %q is not there", name)})
 					}
 				}
 			}
-			return out
-		},
+		}
+		return out
 	},
 }

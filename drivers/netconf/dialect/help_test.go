@@ -13,16 +13,6 @@ import (
 	"bulkhead/pkg/driver/portacl"
 )
 
-// keys are the keys of the lists of each model.
-var keys = map[string]map[string][]string{
-	"ietf": {"/acls/acl": {"name"}, "/acls/acl/aces/ace": {"name"}, "/acls/attachment-points/interface": {"interface-id"},
-		"/acls/attachment-points/interface/ingress/acl-sets/acl-set": {"name"}, "/acls/attachment-points/interface/egress/acl-sets/acl-set": {"name"}},
-	"openconfig": {"/acl/acl-sets/acl-set": {"name", "type"}, "/acl/acl-sets/acl-set/acl-entries/acl-entry": {"sequence-id"}, "/acl/interfaces/interface": {"id"},
-		"/acl/interfaces/interface/ingress-acl-sets/ingress-acl-set": {"set-name", "type"}, "/acl/interfaces/interface/egress-acl-sets/egress-acl-set": {"set-name", "type"}},
-	"junos": {"/configuration/firewall/family/ethernet-switching/filter": {"name"}, "/configuration/firewall/family/ethernet-switching/filter/term": {"name"},
-		"/configuration/interfaces/interface": {"name"}, "/configuration/interfaces/interface/unit": {"name"}},
-}
-
 // wipe removes everything that a model has.
 var wipe = map[string]string{
 	"ietf":       `<acls xmlns="urn:ietf:params:xml:ns:yang:ietf-access-control-list" nc:operation="remove"/>`,
@@ -38,7 +28,7 @@ type device struct {
 
 func newDevice(t *testing.T, d dialect.Dialect) *device {
 	t.Helper()
-	s, err := netconftest.Start(netconftest.Options{Keys: keys[d.Name()]})
+	s, err := netconftest.Start(netconftest.Options{Keys: netconftest.Keys(d.Name())})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -265,4 +265,3 @@ func ietfRun(p portacl.Ports) *ietfPorts {
 	}
 	return &ietfPorts{Lower: &lo, Upper: &hi}
 }
-

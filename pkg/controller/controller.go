@@ -173,7 +173,7 @@ func (c *Controller) EndTrial(ctx context.Context, s *reconcile.Site, j store.Jo
 	if err != nil {
 		result = err.Error()
 	}
-	if _, auditErr := c.Store.AppendAudit(store.Entry{Who: c.Who, From: c.From, Action: what, Object: done.ID, Result: result}); auditErr != nil {
+	if _, auditErr := c.Store.AppendDone(store.Entry{Who: c.Who, From: c.From, Action: what, Object: done.ID, Result: result}); auditErr != nil {
 		return done, errors.Join(err, auditErr)
 	}
 	if done.State != store.Running {

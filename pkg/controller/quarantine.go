@@ -75,7 +75,7 @@ func (c *Controller) Quarantine(ctx context.Context, s *reconcile.Site, devices 
 	if err := c.setQuarantines(append(all, q)); err != nil {
 		return nil, err
 	}
-	if _, e := c.Store.AppendAudit(store.Entry{Who: q.Who, From: c.From, Action: "quarantine", Object: q.Asset, Reason: q.Reason, Result: "until " + q.Until.Format(time.RFC3339)}); e != nil {
+	if _, e := c.Store.AppendDone(store.Entry{Who: q.Who, From: c.From, Action: "quarantine", Object: q.Asset, Reason: q.Reason, Result: "until " + q.Until.Format(time.RFC3339)}); e != nil {
 		// On a full disk it is cut off all the same: its list found room.
 		err = fmt.Errorf("asset %q is put into quarantine, and the audit log cannot say so: %w", q.Asset, e)
 	}
@@ -177,6 +177,6 @@ func (c *Controller) Release(asset, who, reason string) error {
 	if err := c.setQuarantines(slices.Delete(all, i, i+1)); err != nil {
 		return err
 	}
-	_, err = c.Store.AppendAudit(store.Entry{Who: who, From: c.From, Action: "release", Object: asset, Reason: reason, Result: "released"})
+	_, err = c.Store.AppendDone(store.Entry{Who: who, From: c.From, Action: "release", Object: asset, Reason: reason, Result: "released"})
 	return err
 }

@@ -38,7 +38,7 @@ func (c *Controller) Settle(s *reconcile.Site, p *plan.Plan) error {
 		if done.ByHand && !done.Deadline.IsZero() && done.State != store.Confirmed {
 			reason, said = "nobody confirmed it in time", "not confirmed in time"
 		}
-		if _, err := c.Store.AppendAudit(store.Entry{Who: c.Who, From: c.From, Action: "settle", Object: done.ID,
+		if _, err := c.Store.AppendDone(store.Entry{Who: c.Who, From: c.From, Action: "settle", Object: done.ID,
 			Reason: reason, Result: string(done.State)}); err != nil {
 			return err
 		}

@@ -85,8 +85,14 @@ func (t *tx) audit(e Entry) error {
 }
 
 // AppendAudit adds an entry to the audit log, and returns it as it was stored.
-func (s *Store) AppendAudit(e Entry) (stored Entry, err error) {
-	err = s.update(false, func(t *tx) error {
+func (s *Store) AppendAudit(e Entry) (stored Entry, err error) { return s.appendAudit(e, false) }
+
+// AppendDone is AppendAudit of what was done already. It may use the reserve: what is done on
+// a full disk, in a hurry, is to be told all the same.
+func (s *Store) AppendDone(e Entry) (stored Entry, err error) { return s.appendAudit(e, true) }
+
+func (s *Store) appendAudit(e Entry, urgent bool) (stored Entry, err error) {
+	err = s.update(urgent, func(t *tx) error {
 		if err := t.audit(e); err != nil {
 			return err
 		}

@@ -139,6 +139,17 @@ func childFull(dir string) error {
 		s.FinishApply(a.ID, Confirmed, []PointResult{{"gw", Confirmed, ""}})); err != nil {
 		return fmt.Errorf("on a full disk the apply could not be ended: %w", err)
 	}
+	// And what was done without an apply can be told: more than a page of it, lest there be room
+	// by chance.
+	if _, err := s.AppendAudit(Entry{Who: "eva", Action: "refused", Reason: strings.Repeat("x", 5000)}); !errors.Is(err, ErrFull) {
+		return fmt.Errorf("an entry of what was not done took the reserve: %w", err)
+	}
+	for range 3 {
+		if _, err := s.AppendDone(Entry{Who: "eva", Action: "release", Object: "web", Reason: strings.Repeat("x", 5000)}); err != nil {
+			return fmt.Errorf("on a full disk a release could not be told: %w", err)
+		}
+		told++
+	}
 	// Not even the reserve is left: the store says so, and still reads.
 	for i := 0; ; i++ {
 		if a, err = s.BeginApply(Apply{Who: "x"}, nil); err == nil {

@@ -113,8 +113,8 @@ func sample(d dialect.Dialect) *portacl.Config {
 //	openconfig.xml  openconfig-{acl,packet-match-types,icmpv4-types,icmpv6-types,interfaces} and
 //	                iana-if-type (acl 1.3.3), behind an openconfig-interfaces document that has
 //	                the interface, without which a binding's reference leads nowhere
-//	ietf.xml        ietf-access-control-list@2019-03-04 with the features of its matches, and
-//	                ietf-interfaces, behind a document with the interface
+//	ietf.xml        ietf-access-control-list@2019-03-04 with the features of its matches,
+//	                iana-if-type and ietf-interfaces, behind a document with the interface
 //
 // They are written by -update. After that they are to be held against the YANG again.
 func TestGolden(t *testing.T) {
@@ -272,7 +272,6 @@ func TestEditRefuses(t *testing.T) {
 			change("10", func(e *portacl.Entry) { e.DstPorts = portacl.Ports{Lo: 2, Hi: 1} }),
 			change("10", func(e *portacl.Entry) { e.Proto, e.Established = 17, true }),
 			change("10", func(e *portacl.Entry) { e.Type = 8 }),
-			change("10", func(e *portacl.Entry) { e.Proto, e.Type = 58, 128 }),
 			change("10", func(e *portacl.Entry) { e.Proto, e.Code = 1, 0 }),
 			change("10", func(e *portacl.Entry) { e.Proto, e.Type = 1, 256 }),
 			change("10", func(e *portacl.Entry) { e.Later, e.Established = true, true }),
@@ -282,6 +281,7 @@ func TestEditRefuses(t *testing.T) {
 			family = portacl.IPv4
 			bad = append(bad, change("r10", func(*portacl.Entry) {}), change("010", func(*portacl.Entry) {}), change("4294967296", func(*portacl.Entry) {}),
 				change("10", func(e *portacl.Entry) { e.Src, e.Dst = six, six }),
+				change("10", func(e *portacl.Entry) { e.Proto, e.Type = 58, 128 }),
 				change("10", func(e *portacl.Entry) { e.Proto = 255 }),
 				change("10", func(e *portacl.Entry) { e.Proto, e.Type = 1, 200 }),
 				change("10", func(e *portacl.Entry) { e.Proto, e.Type, e.Code = 1, 3, 200 }))

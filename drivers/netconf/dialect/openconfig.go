@@ -123,8 +123,20 @@ func ocSet(l *portacl.List, op string) (*node, error) {
 	return n, nil
 }
 
-func ocEntry(e *portacl.Entry, family portacl.Family) (*node, error) {
+// ocUnfit says why an entry cannot be written; "" if nothing is known against it. Beside the
+// addresses of a family the model has the messages of that family's ICMP only.
+func ocUnfit(e *portacl.Entry) string {
 	if why := unfit(e); why != "" {
+		return why
+	}
+	if e.Type != portacl.Any && (e.Proto == 58) != (portacl.FamilyOf(e.Src) == portacl.IPv6) {
+		return "it asks for a message of the other family's ICMP"
+	}
+	return ""
+}
+
+func ocEntry(e *portacl.Entry, family portacl.Family) (*node, error) {
+	if why := ocUnfit(e); why != "" {
 		return nil, fmt.Errorf("%s", why)
 	}
 	if portacl.FamilyOf(e.Src) != family {

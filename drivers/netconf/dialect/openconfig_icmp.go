@@ -2,7 +2,7 @@ package dialect
 
 // Messages of ICMP have names in OpenConfig and no numbers (openconfig-icmpv4-types and
 // openconfig-icmpv6-types): what has no name cannot be written. Those whose number the model
-// leaves open, or gives to two, are left out.
+// leaves open, or gives to two, are left out. Source quench (4 of IPv4) has none.
 var (
 	ocTypes4 = map[int]string{
 		0: "ECHO_REPLY", 3: "DST_UNREACHABLE", 5: "REDIRECT", 8: "ECHO", 9: "ROUTER_ADVERTISEMENT", 10: "ROUTER_SOLICITATION",

@@ -202,7 +202,7 @@ func ocReadEntry(l *portacl.List, x *element, list *notes) {
 	default:
 		odd.add("forwarding-action %q", action)
 	}
-	if why := unfit(&e); why != "" && len(odd) == 0 {
+	if why := ocUnfit(&e); why != "" && len(odd) == 0 {
 		odd.add("%s", why)
 	}
 	if len(odd) > 0 {

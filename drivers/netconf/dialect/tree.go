@@ -173,7 +173,6 @@ func everywhere(family portacl.Family) netip.Prefix {
 // unfit says why an entry can be written in no model with ports of TCP and UDP only; "" if it
 // can. What is read and unfit has no meaning either.
 func unfit(e *portacl.Entry) string {
-	icmp := map[portacl.Family]int{portacl.IPv4: 1, portacl.IPv6: 58}
 	switch {
 	case !e.Src.IsValid() || !e.Dst.IsValid() || portacl.FamilyOf(e.Src) != portacl.FamilyOf(e.Dst):
 		return "its addresses are of two families, or none"
@@ -187,8 +186,8 @@ func unfit(e *portacl.Entry) string {
 		return "ports can be asked of TCP and UDP only"
 	case e.Established && e.Proto != 6:
 		return "it asks for flags of TCP, and is not of TCP"
-	case e.Type != portacl.Any && e.Proto != icmp[portacl.FamilyOf(e.Src)]:
-		return "it asks for a message of ICMP, and is not of that of its family"
+	case e.Type != portacl.Any && e.Proto != 1 && e.Proto != 58:
+		return "it asks for a message of ICMP, and is not of ICMP"
 	case e.Type < portacl.Any || e.Type > 255 || e.Code < portacl.Any || e.Code > 255 || e.Type == portacl.Any && e.Code != portacl.Any:
 		return "there is no such ICMP message"
 	case e.Later && e.Layer4():

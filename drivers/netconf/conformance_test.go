@@ -17,6 +17,7 @@ import (
 	"bulkhead/pkg/driver/portacl/acltest"
 	"bulkhead/pkg/driver/portacl/render"
 	"bulkhead/pkg/packet"
+	"bulkhead/pkg/policy"
 	"bulkhead/pkg/policy/policytest"
 )
 
@@ -39,6 +40,28 @@ func TestConformanceOfWhatIsSent(t *testing.T) {
 	drivertest.Run(t, f)
 }
 
+// The models of vendors, with what each can say: OpenConfig tells later fragments, Junos has one
+// filter for both families.
+func TestConformanceOfDialects(t *testing.T) {
+	for _, name := range []string{"openconfig", "junos"} {
+		t.Run(name, func(t *testing.T) {
+			f := factory(name, netconftest.Options{}, nil)
+			f.Placements = []drivertest.Placement{plugged(drivertest.Managed())}
+			if name == "openconfig" { // which has no protocol 255
+				f.Everything = []policy.Range{{Proto: 1, Hi: 65535}, {Proto: 6, Hi: 65535}, {Proto: 17, Hi: 65535}, {Proto: 58, Hi: 65535}}
+			}
+			whole := f.New
+			f.New = func(t testing.TB) *drivertest.Subject {
+				s := whole(t)
+				s.Fail, s.Mutants = nil, nil // the same code, whatever the model
+				s.AddRival = nil             // these models have one list a port, direction and family
+				return s
+			}
+			drivertest.Run(t, f)
+		})
+	}
+}
+
 func factory(name string, o netconftest.Options, edit func(*netconf.Settings)) drivertest.Factory {
 	return drivertest.Factory{
 		Name:       "a simulated switch with " + name,
@@ -48,7 +71,7 @@ func factory(name string, o netconftest.Options, edit func(*netconf.Settings)) d
 		World:      policytest.Options{MaxAssets: 4, MaxGroups: 3, MaxPolicies: 4},
 		Random:     12,
 		Budget:     map[string]int{"entries": 3},
-		Inherent:   []string{render.KindReturn, render.KindInbound, render.KindFragment},
+		Inherent:   []string{render.KindReturn, render.KindInbound, render.KindFragment, render.KindMessage},
 	}
 }
 
@@ -61,7 +84,7 @@ func subject(b *bed) *drivertest.Subject {
 			return d.driver()
 		},
 		Dump:       func() []byte { return []byte(fmt.Sprint(*b.config())) },
-		AddForeign: func() { b.foreign(withForeign(b.config())) },
+		AddForeign: func() { b.foreign(b.withForeign(b.config())) },
 		Foreign: func() []byte {
 			var out []string
 			for _, l := range b.config().Lists {
@@ -73,7 +96,7 @@ func subject(b *bed) *drivertest.Subject {
 		},
 		AddRival: func() {
 			// It is asked before ours.
-			c := withForeign(b.config())
+			c := b.withForeign(b.config())
 			var mine portacl.Port
 			if p := c.Port("swp1"); p != nil {
 				mine = *p
@@ -115,15 +138,19 @@ func subject(b *bed) *drivertest.Subject {
 
 // withForeign adds a list of somebody else on a port where nothing is protected, one of another
 // site, and names that nearly are ours.
-func withForeign(c *portacl.Config) *portacl.Config {
+func (b *bed) withForeign(c *portacl.Config) *portacl.Config {
 	out := c.Clone()
 	for _, name := range []string{"uplink", "bh-test2-aaaaa-0123456789-i4", "bh-test-aaaaa-0123456789-i5", "bh-test-aaaaa-0123456789"} {
 		if out.List(name) == nil {
-			out.Lists = append(out.Lists, everything(name))
+			l := everything(name)
+			if b.dialect.Limits().OneList {
+				l.Family = portacl.Both
+			}
+			out.Lists = append(out.Lists, l)
 		}
 	}
 	if out.Port("swp48") == nil {
-		bind(&out, "swp48", portacl.Bound{Dir: portacl.In, Family: portacl.IPv4, List: "uplink"})
+		bind(&out, "swp48", portacl.Bound{Dir: portacl.In, Family: out.List("uplink").Family, List: "uplink"})
 	}
 	return &out
 }

@@ -82,7 +82,7 @@ func (d *Driver) now() time.Time {
 // features are what is asked of lists here.
 func (d *Driver) features() render.Features {
 	l := d.settings.Dialect.Limits()
-	return render.Features{OneList: l.OneList, Later: l.Later, Blind: l.Blind, Out: d.settings.Egress, Strangers: d.settings.Strangers, ByClass: d.settings.ByClass}
+	return render.Features{OneList: l.OneList, Later: l.Later, Blind: l.Blind, Mute: l.Mute, Out: d.settings.Egress, Strangers: d.settings.Strangers, ByClass: d.settings.ByClass}
 }
 
 // Render gives the state in which every port of the points has its lists.
@@ -161,6 +161,9 @@ func (d *Driver) fits(h *State, r *render.Result, budget map[string]int) error {
 				return fmt.Errorf("%w: list %q of somebody else is bound to port %q (%s): unbind it, or leave the port out of the points", driver.ErrRefused, b.List, p.Name, b.Dir)
 			}
 		}
+	}
+	if _, err := d.settings.Dialect.Edit(&portacl.Config{}, &r.Config); err != nil {
+		return fmt.Errorf("%w: the lists cannot be said in the switch's model: %w", driver.ErrRefused, err)
 	}
 	longest, bound := d.count(&r.Config)
 	if most := limit(d.settings.PerList, d.settings.Dialect.Limits().Entries); most > 0 && longest > most {

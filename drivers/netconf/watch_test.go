@@ -28,7 +28,7 @@ func TestWatch(t *testing.T) {
 		}
 	}
 	wait("the beginning")
-	b.foreign(withForeign(b.config()))
+	b.foreign(b.withForeign(b.config()))
 	wait("a change by somebody else")
 	stop()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -62,7 +62,7 @@ func TestForeignCommitWhileOnTrial(t *testing.T) {
 	if err := d.Try(ctx, c, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	b.foreign(withForeign(b.config()))
+	b.foreign(b.withForeign(b.config()))
 	now, err := d.Read(ctx)
 	if err != nil || d.Trial(now) == nil {
 		t.Fatalf("%v: nothing is on trial", err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"bulkhead/pkg/driver/portacl"
+	"bulkhead/pkg/packet"
 )
 
 // Limits say what lists of a model can hold.
@@ -18,6 +19,8 @@ type Limits struct {
 	OneList, Later bool
 	// Blind lists protocols that have ports which entries cannot look at.
 	Blind []int
+	// Mute gives the ICMP messages of a family that entries cannot name; nil for none.
+	Mute func(four bool) packet.Services
 	// Ranges: an entry can match a run of ports. Without it Expand has to be asked.
 	Ranges bool
 	// Entries is the most entries of one list; 0 is no bound of the model.
@@ -138,4 +141,12 @@ func between(have, want *portacl.Config) changes {
 		}
 	}
 	return out
+}
+
+// otherICMP is the ICMP of the other family than a list's.
+func otherICMP(four bool) packet.Services {
+	if four {
+		return packet.Services{{Lo: 58 << 16, Hi: 58<<16 | 0xffff}}
+	}
+	return packet.Services{{Lo: 1 << 16, Hi: 1<<16 | 0xffff}}
 }

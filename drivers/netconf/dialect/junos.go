@@ -44,7 +44,7 @@ func junosEnds(name string) bool {
 func (junos) Name() string { return "junos" }
 
 func (junos) Limits() Limits {
-	return Limits{OneList: true, Ranges: true, Names: portacl.MaxName, Blind: []int{33, 132, 136}}
+	return Limits{OneList: true, Mute: otherICMP, Ranges: true, Names: portacl.MaxName, Blind: []int{33, 132, 136}}
 }
 
 // Filter asks for groups, too: what they have others may inherit.

@@ -20,7 +20,7 @@ const ocNS = "http://openconfig.net/yang/acl"
 func (openconfig) Name() string { return "openconfig" }
 
 func (openconfig) Limits() Limits {
-	return Limits{Ranges: true, Later: true, Names: portacl.MaxName, Blind: []int{33, 132, 136}}
+	return Limits{Ranges: true, Later: true, Mute: ocMute, Names: portacl.MaxName, Blind: []int{33, 132, 136}}
 }
 
 func (openconfig) Filter() []byte { return []byte(`<acl xmlns="` + ocNS + `"/>`) }

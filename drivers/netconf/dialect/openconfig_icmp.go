@@ -1,5 +1,7 @@
 package dialect
 
+import "bulkhead/pkg/packet"
+
 // Messages of ICMP have names in OpenConfig and no numbers (openconfig-icmpv4-types and
 // openconfig-icmpv6-types): what has no name cannot be written. Those whose number the model
 // leaves open, or gives to two, are left out. Source quench (4 of IPv4) has none.
@@ -39,3 +41,18 @@ var (
 		{2, 0}: "PACKET_TOO_BIG_NO_CODE", {3, 0}: "TIME_EXCEEDED_HOP_LIMIT", {3, 1}: "TIME_EXCEEDED_FRAGMENT_REASSEMBLY",
 	}
 )
+
+// ocMute is the types without a name, and the messages of the other family.
+func ocMute(four bool) packet.Services {
+	own, names := uint32(58), ocTypes6
+	if four {
+		own, names = 1, ocTypes4
+	}
+	mute := otherICMP(four)
+	for n := range uint32(256) {
+		if names[int(n)] == "" {
+			mute = mute.Union(packet.Services{{Lo: own<<16 | n<<8, Hi: own<<16 | n<<8 | 0xff}})
+		}
+	}
+	return mute
+}

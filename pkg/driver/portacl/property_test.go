@@ -59,6 +59,15 @@ func drawPlant(t *rapid.T) *plant {
 	}
 	p.f = render.Features{OneList: rapid.Bool().Draw(t, "one list"), Later: rapid.Bool().Draw(t, "later"), Out: rapid.Bool().Draw(t, "out"),
 		Strangers: rapid.Bool().Draw(t, "strangers"), ByClass: rapid.Bool().Draw(t, "by class")}
+	if rapid.Bool().Draw(t, "mute") {
+		p.f.Mute = func(four bool) packet.Services {
+			other, own := uint32(1), uint32(58)
+			if four {
+				other, own = 58, 1
+			}
+			return packet.Services{{Lo: other << 16, Hi: other<<16 | 0xffff}}.Union(packet.Services{{Lo: own<<16 | 4<<8, Hi: own<<16 | 4<<8 | 0xff}, {Lo: own<<16 | 129<<8, Hi: own<<16 | 0xffff}})
+		}
+	}
 	if rapid.Bool().Draw(t, "blind") {
 		p.f.Blind = []int{33, 132, 136}
 	}
@@ -225,6 +234,9 @@ func (p *plant) says(dir portacl.Direction, x acltest.Packet) (must, may bool) {
 	group := compile.Multicast().Contains(x.Dst) || compile.Multicast().Contains(x.Src)
 	if slices.Contains(p.f.Blind, int(x.Proto)) {
 		return false, true // looked at by the proof alone
+	}
+	if p.f.Mute != nil && packet.IsICMP(x.Proto) {
+		return false, true
 	}
 	must = opens(x.Src, x.Dst, num, x.SrcPort, false)
 	answers := false

@@ -281,7 +281,7 @@ func (x *fabric) protocol(s *shape, proto int) []portacl.Entry {
 		for _, e := range s.extra {
 			services = services.Union(e.services.Intersect(line(proto)))
 		}
-		return append(out, messages(base, services.Intersect(line(proto)))...)
+		return append(out, messages(base, services.Intersect(line(proto)).Subtract(s.cut))...)
 	}
 	if !packet.HasPorts(uint8(proto)) {
 		return append(out, base) // of such a protocol everything passes or nothing

@@ -26,6 +26,8 @@ type Features struct {
 	Later bool
 	// Blind lists protocols that have ports which entries cannot look at.
 	Blind []int
+	// Mute gives the ICMP messages of a family that entries cannot name; nil for none.
+	Mute func(four bool) packet.Services
 	// Out has lists filter what devices receive, too.
 	Out bool
 	// Strangers lets pass what comes in by a port from addresses that are not known to hang on
@@ -57,6 +59,8 @@ const (
 	KindInbound = "one-way-inbound"
 	// KindFragment: pieces of packets cannot be told apart, or not be told at all.
 	KindFragment = "fragment"
+	// KindMessage: an ICMP message is permitted that lists cannot name.
+	KindMessage = "icmp-message"
 	// KindPorts: some ports pass of a protocol whose ports lists cannot look at.
 	KindPorts = "protocol-ports"
 )
@@ -65,6 +69,7 @@ const (
 var texts = map[string][2]string{
 	KindReturn:  {"", "lists keep no state: answers pass without a question, of TCP those segments that open nothing (ACK or RST), of other protocols whatever comes from the port that is asked; and so do ICMP errors between those who may talk"},
 	KindInbound: {"", "lists filter what devices send and not what they receive: what comes from elsewhere reaches them, and they cannot answer"},
+	KindMessage: {"ICMP messages that lists of this model have no name for, those of the other family among them, are dropped where not all of ICMP passes", ""},
 	KindPorts:   {"some ports of SCTP, DCCP or UDP-Lite are permitted; lists of this model know no ports of them, and drop all", ""},
 	KindFragment: {"fragments but the first have no ports, and this switch cannot tell them: they are dropped, but for protocols that pass as a whole",
 		"fragments but the first have no ports: they pass wherever something of their protocol does. Without the first no packet comes of them"},

@@ -112,6 +112,7 @@ func (x *fabric) residue() ([]driver.Residue, error) {
 // lapses works out what is wrong in one standing. errors is set where ICMP errors come in
 // from everybody.
 func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
+	required := s.errors
 	if errors {
 		more := *s
 		more.always = nil
@@ -134,7 +135,13 @@ func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
 				continue
 			}
 			if lost := p.services.Intersect(s.cut); !p.wider && !lost.IsEmpty() && at == filtered {
-				out = append(out, lapse{KindPorts, false, t, run, lost, lost.String()})
+				icmp := lost.Intersect(line(1).Union(line(58)))
+				if !icmp.IsEmpty() {
+					out = append(out, lapse{KindMessage, false, t, run, icmp, icmp.String()})
+				}
+				if ports := lost.Subtract(icmp); !ports.IsEmpty() {
+					out = append(out, lapse{KindPorts, false, t, run, ports, ports.String()})
+				}
 				if p.services = p.services.Subtract(lost); p.services.IsEmpty() {
 					continue
 				}
@@ -155,7 +162,7 @@ func (x *fabric) lapses(s *shape, at standing, errors bool) ([]lapse, error) {
 				errs = append(errs, compare(t, run, must, every, nil, map[bool]string{true: KindInbound}))
 				continue
 			}
-			errs = append(errs, compare(t, run, must, s.passes(run, t == driver.TrackMid), compile.Answers(s.back, run.Lo, run.Hi).Intersect(s.cut), map[bool]string{true: KindReturn}))
+			errs = append(errs, compare(t, run, must, s.passes(run, t == driver.TrackMid), compile.Answers(s.back, run.Lo, run.Hi).Union(required).Intersect(s.cut), map[bool]string{true: KindReturn}))
 		}
 	}
 	whole := want.AllPorts()

@@ -53,6 +53,13 @@ func (x *fabric) shapeOf(src, dst int) int {
 			s.cut = s.cut.Union(line(proto))
 		}
 	}
+	if x.f.Mute != nil {
+		for _, proto := range []int{1, 58} {
+			if !s.whole(proto) {
+				s.cut = s.cut.Union(x.f.Mute(s.four).Intersect(line(proto)))
+			}
+		}
+	}
 	text := s.key()
 	n, ok := x.index[text]
 	if !ok {
@@ -123,28 +130,24 @@ func (s *shape) whole(proto int) bool {
 // some reports whether something of a protocol passes from every source port or as an answer:
 // what a later fragment may be a piece of.
 func (s *shape) some(proto int) bool {
-	if s.cut.Contains(uint32(proto) << 16) {
-		return false
-	}
-	if !s.opens.Intersect(line(proto)).IsEmpty() {
+	can := line(proto).Subtract(s.cut)
+	if !s.opens.Intersect(can).IsEmpty() {
 		return true
 	}
 	if packet.IsICMP(uint8(proto)) {
-		return !compile.Replies(s.back).Intersect(line(proto)).IsEmpty()
+		return !compile.Replies(s.back).Intersect(can).IsEmpty()
 	}
-	return !s.back.Intersect(line(proto)).IsEmpty()
+	return !s.back.Intersect(can).IsEmpty()
 }
 
 // any reports whether anything at all of a protocol passes.
 func (s *shape) any(proto int) bool {
-	if s.cut.Contains(uint32(proto) << 16) {
-		return false
-	}
-	if s.some(proto) || !s.errors.Intersect(line(proto)).IsEmpty() {
+	can := line(proto).Subtract(s.cut)
+	if s.some(proto) || !s.errors.Intersect(can).IsEmpty() {
 		return true
 	}
 	for _, e := range s.extra {
-		if !e.services.Intersect(line(proto)).IsEmpty() {
+		if !e.services.Intersect(can).IsEmpty() {
 			return true
 		}
 	}

@@ -2,7 +2,6 @@ package prove
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"slices"
 
 	"bulkhead/pkg/compile"
@@ -15,14 +14,12 @@ import (
 // one port and a run of source ports, and each concerns few addresses at one end: what they
 // have in common is worked out once.
 type portwise struct {
-	p      *prover
-	points []*compile.Point
-	hook   string
-	addrs  []packet.Addrs // as Expected's, cut by all boxes of the hook
-	class  []int
-	boxes  []box
-	// src and dst tell for each part in which boxes it is.
-	src, dst []packet.Bits
+	p        *prover
+	points   []*compile.Point
+	hook     string
+	addrs    []packet.Addrs // as Expected's, cut by all boxes of the hook
+	class    []int
+	in       *within
 	ports    map[string][]int // port -> parts that hang there and are protected
 	attached []bool           // part -> on some port
 	group    []bool           // part -> group addresses
@@ -57,32 +54,24 @@ type answerKey struct {
 func (p *prover) newPortwise(points []*compile.Point, hook string, residue []driver.Residue) *portwise {
 	w := &portwise{p: p, points: points, hook: hook, ports: map[string][]int{}, expected: map[int]*Expected{}, joins: map[joinKey]joints{},
 		answers: map[answerKey]packet.Services{}, asked: map[[2]int]int{}, number: map[string]int{}}
+	var boxes []box
 	for i := range residue {
 		if !slices.ContainsFunc(points, func(p *compile.Point) bool { return p.Name == residue[i].Point }) {
 			continue
 		}
 		for k := range residue[i].Flows {
 			if f := &residue[i].Flows[k]; f.Hook == hook {
-				w.boxes = append(w.boxes, box{f, residue[i].Wider})
+				boxes = append(boxes, box{f, residue[i].Wider})
 			}
 		}
 	}
 	e := NewExpected(p.m, points, driver.Situation{Hook: hook, Tracking: driver.TrackNew, SrcPortHi: 65535})
-	e.refine(w.boxes)
+	e.refine(boxes)
 	w.addrs, w.class, w.back = e.Addrs, e.class, e
-	w.src, w.dst = make([]packet.Bits, len(w.addrs)), make([]packet.Bits, len(w.addrs))
+	w.in = newWithin(boxes, e.Addrs)
 	w.attached, w.group = make([]bool, len(w.addrs)), make([]bool, len(w.addrs))
 	for i := range w.addrs {
 		first := w.addrs[i].First()
-		w.src[i], w.dst[i] = packet.NewBits(len(w.boxes)), packet.NewBits(len(w.boxes))
-		for k := range w.boxes {
-			if w.boxes[k].Src.Contains(first) {
-				w.src[i].Set(k)
-			}
-			if w.boxes[k].Dst.Contains(first) {
-				w.dst[i].Set(k)
-			}
-		}
 		w.group[i] = compile.Multicast().Contains(first)
 		for _, pt := range points {
 			if pt.Mode == policy.Observe || !pt.Protects.Contains(first) {
@@ -240,7 +229,7 @@ func (w *portwise) runs(s driver.Situation, src, dst int, asked packet.Services)
 			add(int(span.Hi&0xffff) + 1)
 		}
 	}
-	w.each(src, dst, func(b *box) {
+	w.in.each(src, dst, func(b *box) {
 		add(int(b.SrcPortLo))
 		add(int(b.SrcPortHi) + 1)
 	})
@@ -253,18 +242,8 @@ func (w *portwise) runs(s driver.Situation, src, dst int, asked packet.Services)
 	return out
 }
 
-// each calls f for the boxes that hold flows between two parts.
-func (w *portwise) each(src, dst int, f func(*box)) {
-	a, b := w.src[src], w.dst[dst]
-	for i := range a {
-		for word := a[i] & b[i]; word != 0; word &= word - 1 {
-			f(&w.boxes[i*64+bits.TrailingZeros64(word)])
-		}
-	}
-}
-
 func (w *portwise) touching(src, dst int, t driver.Tracking, run [2]uint16) (out []box) {
-	w.each(src, dst, func(b *box) {
+	w.in.each(src, dst, func(b *box) {
 		if (b.Tracking == "" || b.Tracking == t) && b.SrcPortLo <= run[0] && run[1] <= b.SrcPortHi {
 			out = append(out, *b)
 		}

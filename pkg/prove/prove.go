@@ -210,6 +210,7 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 	if p.stateless {
 		e.Stateless()
 	}
+	in := newWithin(boxes, e.Addrs)
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)
 	equal := map[[4]int]bool{} // interned service sets known to be equal
 	want, got, answers := newInterner(), newInterner(), newInterner()
@@ -235,7 +236,7 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 				continue
 			}
 			wi, gi, ai := w.Intersect(domains[family]), g.Intersect(domains[family]), a.Intersect(domains[family])
-			touched := touching(boxes, s.Addrs.First(), d.Addrs.First())
+			touched := in.touching(s.A, d.A)
 			admit := admitted(touched, wi, ai, gi)
 			if len(touched) == 0 {
 				equal[key] = admit.Equal(gi)

@@ -2,7 +2,7 @@ package prove
 
 import (
 	"fmt"
-	"net/netip"
+	"math/bits"
 	"slices"
 
 	"bulkhead/pkg/compile"
@@ -49,14 +49,50 @@ func (e *Expected) refine(boxes []box) {
 	}
 }
 
-// touching gives the boxes that hold flows between two addresses. Each part that was
-// refined is in a box, or out of it, as a whole.
-func touching(boxes []box, src, dst netip.Addr) (out []box) {
-	for _, b := range boxes {
-		if b.Src.Contains(src) && b.Dst.Contains(dst) {
-			out = append(out, b)
+// within tells for each part in which boxes it is, as a source and as a destination. Each part
+// that was refined is in a box, or out of it, as a whole.
+type within struct {
+	boxes    []box
+	src, dst []packet.Bits
+}
+
+func newWithin(boxes []box, parts []packet.Addrs) *within {
+	w := &within{boxes: boxes}
+	if len(boxes) == 0 {
+		return w
+	}
+	w.src, w.dst = make([]packet.Bits, len(parts)), make([]packet.Bits, len(parts))
+	for i := range parts {
+		first := parts[i].First()
+		w.src[i], w.dst[i] = packet.NewBits(len(boxes)), packet.NewBits(len(boxes))
+		for k := range boxes {
+			if boxes[k].Src.Contains(first) {
+				w.src[i].Set(k)
+			}
+			if boxes[k].Dst.Contains(first) {
+				w.dst[i].Set(k)
+			}
 		}
 	}
+	return w
+}
+
+// each calls f for the boxes that hold flows between two parts.
+func (w *within) each(src, dst int, f func(*box)) {
+	if len(w.boxes) == 0 {
+		return
+	}
+	a, b := w.src[src], w.dst[dst]
+	for i := range a {
+		for word := a[i] & b[i]; word != 0; word &= word - 1 {
+			f(&w.boxes[i*64+bits.TrailingZeros64(word)])
+		}
+	}
+}
+
+// touching gives those boxes.
+func (w *within) touching(src, dst int) (out []box) {
+	w.each(src, dst, func(b *box) { out = append(out, *b) })
 	return out
 }
 

@@ -101,6 +101,36 @@ func (e *Expected) Permit(src, dst int) packet.Services {
 	return s
 }
 
+// expectedRow is what must pass from one part to each other, for those who go through all pairs
+// and come to few of them twice.
+type expectedRow struct {
+	e        *Expected
+	src      int
+	services []packet.Services
+	known    []bool
+}
+
+func (e *Expected) newRow() *expectedRow {
+	return &expectedRow{e: e, src: -1, services: make([]packet.Services, len(e.Addrs)), known: make([]bool, len(e.Addrs))}
+}
+
+// of turns to another source.
+func (r *expectedRow) of(src int) {
+	if r.src != src {
+		r.src = src
+		clear(r.known)
+	}
+}
+
+func (r *expectedRow) permit(dst int) packet.Services {
+	if !r.known[dst] {
+		e := r.e
+		r.known[dst] = true
+		r.services[dst] = e.permit(e.Addrs[r.src].First(), e.Addrs[dst].First(), e.class[r.src], e.class[dst])
+	}
+	return r.services[dst]
+}
+
 func (e *Expected) permit(src, dst netip.Addr, srcClass, dstClass int) packet.Services {
 	if src.Is4() != dst.Is4() {
 		return nil // no packet has ends of two families

@@ -214,7 +214,9 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)
 	equal := map[[4]int]bool{} // interned service sets known to be equal
 	want, got, answers := newInterner(), newInterner(), newInterner()
+	row := e.newRow()
 	for _, s := range srcs {
+		row.of(s.A)
 		for _, d := range dsts {
 			if s.Addrs.First().Is4() != d.Addrs.First().Is4() {
 				continue // parts are of one family; no packet has ends of two
@@ -223,7 +225,7 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 				continue
 			}
 			*pairs++
-			w, g, a := e.Permit(s.A, d.A), rel.Permit(s.B, d.B), e.Answers(s.A, d.A)
+			w, g, a := row.permit(d.A), rel.Permit(s.B, d.B), e.Answers(s.A, d.A)
 			family := 0
 			if !s.Addrs.First().Is4() {
 				family = 1

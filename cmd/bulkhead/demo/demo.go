@@ -40,6 +40,8 @@ type Options struct {
 	Break   string
 	// AWS runs the demo with a cloud: a plant of namespaces and a simulated account.
 	AWS bool
+	// Switch runs the demo with a switch: three devices in one VLAN, filtered at their ports.
+	Switch bool
 	// Again is the command line (program first) that runs the demo once more, inside
 	// namespaces of its own; nil is the one of this process.
 	Again []string
@@ -58,6 +60,14 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if opt.Switch {
+		if opt.AWS {
+			return fmt.Errorf("there is a demo with AWS and one with a switch, and none with both: run one after the other")
+		}
+		if err := checkNeeds(); err != nil {
+			return err
+		}
+	}
 	if !lab.Inside() {
 		return again(ctx, opt)
 	}
@@ -70,6 +80,8 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	if opt.AWS {
 		err = d.playHybrid(ctx)
+	} else if opt.Switch {
+		err = d.playSwitch(ctx)
 	} else if err = d.play(ctx); err == nil || errors.Is(err, ErrDisagree) {
 		d.table()
 	}
@@ -80,8 +92,11 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	what := "All of it agrees with the policy."
-	if opt.AWS {
+	switch {
+	case opt.AWS:
 		what += " The AWS of it was a simulation, the packets and the gateway were not."
+	case opt.Switch:
+		what += " The packets, the switch and its NETCONF server were real, and no vendor's."
 	}
 	fmt.Fprintf(opt.Out, "\n%s The whole demo took %s.\n", what, took)
 	return nil

@@ -26,8 +26,8 @@ var ErrDisagree = errors.New("what arrived is not what policy says")
 // comparison must fail. They are the demo's own test.
 const (
 	BreakNothing = ""
-	BreakOpen    = "open"  // one map element more: a stranger counts as an HMI; with AWS one rule more
-	BreakClose   = "close" // one map element less: an HMI is nobody; with AWS no rule in one group
+	BreakOpen    = "open"  // one map element more: a stranger counts as an HMI; with AWS one rule more; with a switch no lists
+	BreakClose   = "close" // one map element less: an HMI is nobody; with AWS no rule in one group; with a switch nothing from the HMI
 )
 
 // Options of the demo.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -28,6 +29,8 @@ type switched struct {
 	server *yuma.Server
 	sw     *ovs.Switch
 	follow *ovs.Follower
+	// trial is how long the change waits that nobody confirms.
+	trial time.Duration
 }
 
 // device is an asset behind a port of the switch, the first one behind swp1.
@@ -190,6 +193,11 @@ func (s *switched) compare(ctx context.Context, open bool) error {
 	if _, err := s.follow.Sync(ctx); err != nil {
 		return err
 	}
+	if !open {
+		if err := s.tamper(ctx); err != nil {
+			return err
+		}
+	}
 	var talks []lab.Talk
 	for _, from := range devices() {
 		for _, to := range devices() {
@@ -210,6 +218,17 @@ func (s *switched) compare(ctx context.Context, open bool) error {
 		return fmt.Errorf("let the devices talk: %w", err)
 	}
 	return s.verdicts(talks, works)
+}
+
+// tamper breaks the lists of the switch behind the server's back, where the demo is to do so.
+func (s *switched) tamper(ctx context.Context) error {
+	switch s.opt.Break {
+	case BreakOpen:
+		return s.sw.SetACLs(ctx, nil)
+	case BreakClose:
+		return s.sw.SetACLs(ctx, ovs.ACLs{{Port: 1, Direction: ovs.In, Drop4: true, Drop6: true}})
+	}
+	return nil
 }
 
 // verdicts prints a line for each pair of devices; talks are in the order of compare.

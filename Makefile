@@ -6,7 +6,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # The kernel's firewall is written in these tests, in namespaces of their own.
 ROOT    := $(shell [ "$$(id -u)" = 0 ] || echo sudo --preserve-env=PATH,HOME,GOPATH,GOCACHE,GOMODCACHE,GOFLAGS,GOPROXY,CI)
 
-.PHONY: help build demo demo-aws test bench soak lint check fuzz fmt clean
+.PHONY: help build demo demo-aws demo-switch test bench soak lint check fuzz fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ demo: build ## a small plant in namespaces: plan, apply, prove, real packets (ro
 
 demo-aws: build ## a plant, and two VPCs of a simulated AWS account, under one policy (root or ordinary user)
 	@$(BIN) demo --aws
+
+demo-switch: build ## devices of one VLAN isolated at the ports of a switch, and a rollback (root or sudo; Open vSwitch, netconfd)
+	@$(ROOT) $(BIN) demo --switch
 
 test: lint ## everything, under the race detector and without, against the real kernel (root or sudo)
 	@scripts/install-test-deps.sh

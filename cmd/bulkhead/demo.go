@@ -22,7 +22,11 @@ namespaces is touched. Exit code 0 only if every packet fared as policy says.
 
 With --aws it is the hybrid example: a plant and its gateway in namespaces, and two VPCs
 of an AWS account that is a simulation in this program. No account is used, and what the
-simulation says is marked.`,
+simulation says is marked.
+
+With --switch it is a switch: an HMI and two PLCs in one VLAN, filtered at their ports by
+lists that a NETCONF server holds. It needs root, Open vSwitch, netconfd and sshd, and says
+which of them are missing.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			exe, err := os.Executable()
@@ -40,6 +44,7 @@ simulation says is marked.`,
 	cmd.Flags().BoolVarP(&o.Verbose, "verbose", "v", false, "show what every command prints")
 	cmd.Flags().BoolVar(&o.Keep, "keep", false, "keep the site and the state that the demo worked on")
 	cmd.Flags().BoolVar(&o.AWS, "aws", false, "with the security groups of a simulated AWS account besides the gateway")
+	cmd.Flags().BoolVar(&o.Switch, "switch", false, "with the ports of a switch instead of a gateway (needs root)")
 	cmd.Flags().StringVar(&o.Break, "break", "", "break one map element before a round (open or close): the comparison must fail")
 	return cmd
 }

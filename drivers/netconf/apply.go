@@ -109,6 +109,9 @@ func (d *Driver) notLocked(err error) error {
 		}
 		return fmt.Errorf("%w: the candidate of %q is locked by %s: %w", driver.ErrRefused, at, who, err)
 	}
+	if waits(err) {
+		return fmt.Errorf("%w: a change is on trial on %q: confirm it or take it back: %w", driver.ErrRefused, at, err)
+	}
 	if session.HasTag(err, "resource-denied") || session.HasTag(err, "in-use") {
 		return fmt.Errorf("%w: somebody has edited the candidate of %q and not committed it: it is theirs to commit or to discard: %w", driver.ErrRefused, at, err)
 	}

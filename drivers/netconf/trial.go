@@ -1,6 +1,7 @@
 package netconf
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -107,7 +108,11 @@ func (d *Driver) Confirm(ctx context.Context, meant driver.State) error {
 	}
 	p, now := d.pending, (*State)(nil)
 	if p == nil || !d.locked || p.only != nil && p.only != d.conn {
-		if now, err = d.lock(ctx, nil); err != nil {
+		now, err = d.lock(ctx, nil)
+		if waits(err) {
+			return d.confirmUnlocked(ctx, m)
+		}
+		if err != nil {
 			return err
 		}
 		if p, err = d.found(now); err != nil {
@@ -130,20 +135,87 @@ func (d *Driver) Confirm(ctx context.Context, meant driver.State) error {
 		err = d.finish(ctx, how, false)
 	}
 	if errors.Is(err, driver.ErrRefused) {
-		// The server does not know what is to be confirmed, or something else is wrong.
-		if after, bad := d.read(ctx); bad == nil {
-			if _, id, on := after.onTrial(); !on || id != p.id {
-				d.pending = nil
-				return fmt.Errorf("%w: %q has gone back: %w", driver.ErrTooLate, d.settings.Session.Address, err)
-			}
-		}
-		return fmt.Errorf("what is on trial on %q cannot be confirmed: %w", d.settings.Session.Address, err)
+		return d.notConfirmed(ctx, p, err)
 	}
 	if err != nil {
 		return err
 	}
 	d.pending = nil
 	return d.save(ctx)
+}
+
+// notConfirmed says why a server refused to confirm.
+func (d *Driver) notConfirmed(ctx context.Context, p *pending, err error) error {
+	// The server does not know what is to be confirmed, or something else is wrong.
+	if after, bad := d.read(ctx); bad == nil {
+		if _, id, on := after.onTrial(); !on || id != p.id {
+			d.pending = nil
+			return fmt.Errorf("%w: %q has gone back: %w", driver.ErrTooLate, d.settings.Session.Address, err)
+		}
+	}
+	return fmt.Errorf("what is on trial on %q cannot be confirmed: %w", d.settings.Session.Address, err)
+}
+
+// confirmUnlocked confirms in two commits, on a server that lets nobody lock the candidate while
+// a change waits (netconfd): the first makes what is on trial permanent as it is, the second
+// takes the old lists and the mark away. The first would commit what somebody has edited in the
+// candidate, too, so there must be nothing.
+func (d *Driver) confirmUnlocked(ctx context.Context, m *State) error {
+	at := d.settings.Session.Address
+	now, err := d.read(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := d.found(now)
+	if err != nil {
+		return err
+	}
+	if !same(p.to, m) {
+		return fmt.Errorf("%w: another change is on trial on %q", driver.ErrMoved, at)
+	}
+	c, err := d.open(ctx)
+	if err != nil {
+		return err
+	}
+	edited, err := c.GetConfig(ctx, session.Candidate, nil)
+	if err != nil {
+		return fmt.Errorf("what is on trial on %q cannot be confirmed: %w", at, err)
+	}
+	running, err := c.GetConfig(ctx, session.Running, nil)
+	if err != nil {
+		return fmt.Errorf("what is on trial on %q cannot be confirmed: %w", at, err)
+	}
+	if !bytes.Equal(edited, running) {
+		return fmt.Errorf("%w: somebody has edited the candidate of %q and not committed it: it is theirs to commit or to discard", driver.ErrRefused, at)
+	}
+	if err := d.finish(ctx, session.Commit{PersistID: p.id}, false); err != nil {
+		if errors.Is(err, driver.ErrRefused) {
+			return d.notConfirmed(ctx, p, err)
+		}
+		return err
+	}
+	if now, err = d.lock(ctx, nil); err != nil {
+		return fmt.Errorf("what was on trial on %q is permanent, and its old lists are still there: %w", at, err)
+	}
+	if _, id, on := now.onTrial(); !on || id != p.id {
+		d.unlock(ctx)
+		return fmt.Errorf("%w: the lists of %q are not as they were on trial", driver.ErrMoved, at)
+	}
+	want := now.with(m.own())
+	if err = d.edit(ctx, &now.Config, &want.Config); err == nil {
+		err = d.finish(ctx, session.Commit{}, false)
+	}
+	if err != nil {
+		return fmt.Errorf("what was on trial on %q is permanent, and its old lists are still there: %w", at, err)
+	}
+	d.pending = nil
+	return d.save(ctx)
+}
+
+// waits reports whether a lock was refused because a confirmed commit waits.
+func waits(err error) bool {
+	var refused *session.RefusedError
+	return errors.As(err, &refused) && slices.ContainsFunc(refused.Errors, func(e *session.RPCError) bool { return e.AppTag == "outstanding-confirmed-commit" })
 }
 
 // found makes out of what a switch holds what is on trial there.

@@ -26,8 +26,8 @@ var ErrDisagree = errors.New("what arrived is not what policy says")
 // comparison must fail. They are the demo's own test.
 const (
 	BreakNothing = ""
-	BreakOpen    = "open"  // one map element more: a stranger counts as an HMI; with AWS one rule more
-	BreakClose   = "close" // one map element less: an HMI is nobody; with AWS no rule in one group
+	BreakOpen    = "open"  // one map element more: a stranger counts as an HMI; with AWS one rule more; with a switch no lists
+	BreakClose   = "close" // one map element less: an HMI is nobody; with AWS no rule in one group; with a switch nothing from the HMI
 )
 
 // Options of the demo.
@@ -40,6 +40,8 @@ type Options struct {
 	Break   string
 	// AWS runs the demo with a cloud: a plant of namespaces and a simulated account.
 	AWS bool
+	// Switch runs the demo with a switch: three devices in one VLAN, filtered at their ports.
+	Switch bool
 	// Again is the command line (program first) that runs the demo once more, inside
 	// namespaces of its own; nil is the one of this process.
 	Again []string
@@ -58,6 +60,14 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	if opt.Switch {
+		if opt.AWS {
+			return fmt.Errorf("there is a demo with AWS and one with a switch, and none with both: run one after the other")
+		}
+		if err := checkNeeds(); err != nil {
+			return err
+		}
+	}
 	if !lab.Inside() {
 		return again(ctx, opt)
 	}
@@ -70,6 +80,8 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	if opt.AWS {
 		err = d.playHybrid(ctx)
+	} else if opt.Switch {
+		err = d.playSwitch(ctx)
 	} else if err = d.play(ctx); err == nil || errors.Is(err, ErrDisagree) {
 		d.table()
 	}
@@ -80,8 +92,11 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	what := "All of it agrees with the policy."
-	if opt.AWS {
+	switch {
+	case opt.AWS:
 		what += " The AWS of it was a simulation, the packets and the gateway were not."
+	case opt.Switch:
+		what += " The packets, the switch and its NETCONF server were real, and no vendor's."
 	}
 	fmt.Fprintf(opt.Out, "\n%s The whole demo took %s.\n", what, took)
 	return nil

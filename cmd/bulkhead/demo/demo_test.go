@@ -21,6 +21,7 @@ const (
 	breakVar = "BULKHEAD_DEMO_TEST_BREAK"
 	moreVar  = "BULKHEAD_DEMO_TEST_VERBOSE"
 	awsVar   = "BULKHEAD_DEMO_TEST_AWS"
+	swVar    = "BULKHEAD_DEMO_TEST_SWITCH"
 )
 
 // exitDisagree tells the test that the comparison found something.
@@ -32,7 +33,7 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	err := Run(context.Background(), Options{Exe: exe, Out: os.Stdout, Err: os.Stderr,
-		Break: os.Getenv(breakVar), Verbose: os.Getenv(moreVar) != "", AWS: os.Getenv(awsVar) != "", Again: []string{"/proc/self/exe"}})
+		Break: os.Getenv(breakVar), Verbose: os.Getenv(moreVar) != "", AWS: os.Getenv(awsVar) != "", Switch: os.Getenv(swVar) != "", Again: []string{"/proc/self/exe"}})
 	if err == nil {
 		os.Exit(0)
 	}

@@ -117,7 +117,9 @@ func (h *hybrid) build() error {
 	}
 	var url string
 	if err := h.net.Gateway.Do(func() (err error) {
-		url, h.stop, err = h.e.w.Start()
+		var stop func()
+		url, stop, err = h.e.w.Start()
+		h.stop = func() error { stop(); return nil }
 		return err
 	}); err != nil {
 		return fmt.Errorf("serve the simulated account: %w", err)

@@ -216,7 +216,7 @@ func (h *hybrid) explainBoth(ctx context.Context) error {
 
 // whole is quote, with lines that are folded and not cut off: what is beyond their first
 // words matters.
-func (h *hybrid) whole(text string) {
+func (d *demo) whole(text string) {
 	var out []string
 	for _, l := range strings.Split(text, "\n") {
 		indent := l[:len(l)-len(strings.TrimLeft(l, " "))] + "    "
@@ -229,7 +229,7 @@ func (h *hybrid) whole(text string) {
 		}
 		out = append(out, l)
 	}
-	h.quote(strings.Join(out, "\n"), len(out))
+	d.quote(strings.Join(out, "\n"), len(out))
 }
 
 // lines are those of a text that hold one of some words.

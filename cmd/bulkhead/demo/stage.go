@@ -31,8 +31,8 @@ type demo struct {
 	rounds []*round
 	flows  []flowCheck
 	step   int
-	env    []string // of the program, besides this process's own
-	stop   func()   // ends what serves the program; nil if nothing does
+	env    []string     // of the program, besides this process's own
+	stop   func() error // ends what serves the program; nil if nothing does
 }
 
 func (d *demo) siteDir() string { return filepath.Join(d.dir, "site") }
@@ -44,6 +44,9 @@ func begin(opt Options) (*demo, error) {
 		return nil, fmt.Errorf("make a place for the demo's files: %w", err)
 	}
 	d := &demo{opt: opt, start: time.Now(), dir: dir}
+	if opt.Switch {
+		return d, nil // its site is written once its switch is there
+	}
 	name := "plant"
 	if opt.AWS {
 		name = "hybrid"
@@ -63,7 +66,7 @@ func (d *demo) end() error {
 		errs = append(errs, d.prober.Close())
 	}
 	if d.stop != nil {
-		d.stop()
+		errs = append(errs, d.stop())
 	}
 	if d.net != nil {
 		errs = append(errs, d.net.Close())

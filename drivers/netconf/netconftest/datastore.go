@@ -98,7 +98,7 @@ func (s *Server) lockStore(session int, target string) []Error {
 	if target == "candidate" && s.dirty != 0 {
 		return []Error{{Type: "protocol", Tag: "resource-denied", AppTag: "no-access", Message: "candidate cannot be locked, discard-changes needed"}}
 	}
-	if target == "running" && s.pending != nil && s.pending.owner != session {
+	if (target == "running" || s.o.LikeNetconfd && target == "candidate") && s.pending != nil && s.pending.owner != session {
 		return outstanding()
 	}
 	s.locks[target] = session

@@ -35,7 +35,8 @@ type Options struct {
 	Authorized     []ssh.PublicKey // that may log in as User
 	AskPassword    bool            // by keyboard-interactive only
 
-	// LikeNetconfd makes mistakes of netconfd 2.13's: discard-changes answers ok and
+	// LikeNetconfd makes mistakes of netconfd 2.13's: while a confirmed commit waits no other
+	// session may lock the candidate, either; discard-changes answers ok and
 	// discards nothing (a copy of running to the candidate does, and giving back its lock);
 	// the commit after a validate answers ok and commits nothing; and what an edit removes
 	// from an element that is not there yet is made with it.

@@ -284,7 +284,7 @@ func TestSurroundings(t *testing.T) {
 	mustTag(t, "an unknown operation", err, "operation-not-supported")
 }
 
-// The two mistakes of netconfd's.
+// The mistakes of netconfd's.
 func TestLikeNetconfd(t *testing.T) {
 	s := start(t, netconftest.Options{LikeNetconfd: true})
 	c := dial(t, s)
@@ -300,6 +300,13 @@ func TestLikeNetconfd(t *testing.T) {
 	mustRun(t, s, "")
 	must(t, c.Commit(ctx, session.Commit{}))
 	mustRun(t, s, "2")
+	must(t, c.Unlock(ctx, session.Candidate))
+	edit(t, c, "3")
+	must(t, c.Commit(ctx, session.Commit{Confirmed: true, Persist: "p"}))
+	other := dial(t, s)
+	mustTag(t, "the candidate while a commit waits", other.Lock(ctx, session.Candidate), "in-use")
+	must(t, other.Commit(ctx, session.Commit{PersistID: "p"}))
+	must(t, other.Lock(ctx, session.Candidate))
 }
 
 // What a client of ours never sends: several rpcs at once, none with a message-id, XML

@@ -181,6 +181,9 @@ func TestConfirmedCommit(t *testing.T) {
 	if err := watch.Lock(ctx, session.Running); !session.HasTag(err, "in-use") {
 		t.Errorf("running is locked while a commit waits: %v", err)
 	}
+	if err := watch.Lock(ctx, session.Candidate); !session.HasTag(err, "in-use") {
+		t.Errorf("another session locks the candidate while a commit waits, and the simulated switch need not be stricter any more: %v", err)
+	}
 	must(t, watch.CancelCommit(ctx, "x<&\"y"))
 	gone("CANCEL")
 	if err := watch.CancelCommit(ctx, ""); !session.HasTag(err, "operation-failed") {

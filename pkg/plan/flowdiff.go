@@ -123,7 +123,7 @@ func (d *flowDiffer) hook(hook string, at []*compile.Point, now *driver.Decoded)
 	}
 	for _, in := range names {
 		w := d.wanted(hook, in, at)
-		rel := relationOf(now, hook, in)
+		rel := relationOf(now, hook, in, at)
 		old := rel.Flat()
 		srcs, dsts := packet.Join(w.src, old.Src), packet.Join(w.dst, old.Dst)
 		if d.sharer != nil && !sampled {
@@ -162,7 +162,7 @@ func (d *flowDiffer) wanted(hook, in string, at []*compile.Point) wanted {
 	if d.then == nil {
 		return wanted{e.Addrs, e.Addrs, e.Permit}
 	}
-	found := relationOf(d.then, hook, in)
+	found := relationOf(d.then, hook, in, at)
 	rel := found.Flat()
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)
 	parts := func(js []packet.Joint) (out []packet.Addrs) {
@@ -200,7 +200,15 @@ func home(at []*compile.Point, src netip.Addr) string {
 }
 
 // relationOf finds what the device does now with new flows at a hook.
-func relationOf(now *driver.Decoded, hook, in string) driver.Relation {
+func relationOf(now *driver.Decoded, hook, in string, at []*compile.Point) driver.Relation {
+	if now != nil && slices.ContainsFunc(now.Relations, func(r driver.Relation) bool { return r.Situation.Hook == hook && r.Situation.Port != "" }) {
+		return acrossPorts(now, hook, at)
+	}
+	return relationAt(now, hook, in, "")
+}
+
+// relationAt is relationOf at a port of the device, or where no port is told apart.
+func relationAt(now *driver.Decoded, hook, in, port string) driver.Relation {
 	all := driver.Relation{Src: []packet.Addrs{packet.AllAddrs()}, Dst: []packet.Addrs{packet.AllAddrs()},
 		Permit: func(int, int) packet.Services { return packet.AllServices() }}
 	if now == nil {
@@ -210,7 +218,7 @@ func relationOf(now *driver.Decoded, hook, in string) driver.Relation {
 	score := -1
 	for _, r := range now.Relations {
 		s := r.Situation
-		if s.Hook != hook || s.Tracking != driver.TrackNew || s.Expired || s.In != in && s.In != "" {
+		if s.Hook != hook || s.Tracking != driver.TrackNew || s.Expired || s.In != in && s.In != "" || s.Port != port {
 			continue
 		}
 		width := int(s.SrcPortHi) - int(s.SrcPortLo)

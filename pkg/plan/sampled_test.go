@@ -73,7 +73,7 @@ func TestJudge(t *testing.T) {
 		m, at := matrixOf(t, after), []*compile.Point{&p}
 		j := newJudge(m, hook, in, at, now, nil)
 		e := prove.NewExpected(m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
-		rel := relationOf(now, hook, in)
+		rel := relationOf(now, hook, in, at)
 		old := rel.Flat()
 		for _, s := range packet.Join(e.Addrs, old.Src) {
 			for _, d := range packet.Join(e.Addrs, old.Dst) {

@@ -197,17 +197,17 @@ type judge struct {
 }
 
 func newJudge(m *compile.Matrix, hook, in string, at []*compile.Point, now, then *driver.Decoded) judge {
-	j := judge{have: judgeBy(now, hook, in)}
+	j := judge{have: judgeBy(now, hook, in, at)}
 	if then != nil {
-		j.want = judgeBy(then, hook, in)
+		j.want = judgeBy(then, hook, in, at)
 	} else {
 		j.want = prove.At(m, at, driver.Situation{Hook: hook, Tracking: driver.TrackNew, In: in, SrcPortLo: 40000, SrcPortHi: 40000})
 	}
 	return j
 }
 
-func judgeBy(state *driver.Decoded, hook, in string) func(src, dst netip.Addr) packet.Services {
-	rel := relationOf(state, hook, in)
+func judgeBy(state *driver.Decoded, hook, in string, at []*compile.Point) func(src, dst netip.Addr) packet.Services {
+	rel := relationOf(state, hook, in, at)
 	src, dst := &driver.Parts{Addrs: rel.Src}, &driver.Parts{Addrs: rel.Dst}
 	return func(x, y netip.Addr) packet.Services {
 		i, j := src.Find(x), dst.Find(y)

@@ -27,6 +27,11 @@ func onTrial(t *testing.T) (*bed, *netconf.Driver, driver.State, driver.State) {
 		t.Fatal(err)
 	}
 	_ = d.Close()
+	// The server notices in its own time that the session is over, and gives the candidate back,
+	// with which goes what somebody else edited before.
+	if !b.unlocked() {
+		t.Fatalf("still locked: %v", b.server.Locks())
+	}
 	return b, b.driver(), before, after
 }
 

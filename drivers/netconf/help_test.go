@@ -141,6 +141,17 @@ func everything(name string) portacl.List {
 	return portacl.List{Name: name, Family: portacl.IPv4, Entries: []portacl.Entry{e}}
 }
 
+// unlocked waits until nobody holds a lock: the server notices in its own time that a session is
+// over.
+func (b *bed) unlocked() bool {
+	for end := time.Now().Add(time.Minute); len(b.server.Locks()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
 func timed(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)

@@ -129,7 +129,7 @@ func TestTrial(t *testing.T) {
 			if now, err := other.Read(ctx); err != nil || other.Trial(now) != nil {
 				t.Errorf("something is still on trial: %v", err)
 			}
-			if len(b.server.Locks()) > 0 {
+			if !b.unlocked() {
 				t.Errorf("still locked: %v", b.server.Locks())
 			}
 			if _, on := b.server.Pending(); on {
@@ -195,7 +195,7 @@ func TestCommitIsNotBelieved(t *testing.T) {
 			if b.holds(d, want) != (name == "loses the answer") {
 				t.Errorf("holds %v", b.config())
 			}
-			if len(b.server.Locks()) > 0 {
+			if !b.unlocked() {
 				t.Errorf("still locked: %v", b.server.Locks())
 			}
 		})

@@ -35,9 +35,9 @@ func Kind() driver.Kind {
 			}
 			return New(site, names, s.driver()), nil
 		},
-		Ports: func(p *config.Point) (string, func(string) string) {
+		Ports: func(p *config.Point) driver.Plug {
 			lags, _ := lagsOf(p) // Open says what is wrong with them
-			return switchOf(p), func(port string) string { return lagOf(lags, port) }
+			return driver.Plug{Device: switchOf(p), Port: func(port string) string { return lagOf(lags, port) }, SendsOnly: p.Settings["egress"].Text != "true"}
 		},
 		Netns:  func(*config.Point) (string, bool) { return "", false },
 		Encode: Encode,

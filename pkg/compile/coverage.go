@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sort"
@@ -25,6 +26,12 @@ func (p *Point) Covers(src, dst netip.Addr) (bool, string) {
 
 func (p *Point) onPath(src, dst netip.Addr) (bool, string) {
 	if p.Endpoint && (p.Protects.Contains(src) || p.Protects.Contains(dst)) {
+		if port, both := p.samePort(src, dst); both {
+			return false, fmt.Sprintf("both ends hang on port %s of %s, and reach each other without it", port, p.Name)
+		}
+		if p.SendsOnly && !p.Protects.Contains(src) {
+			return false, fmt.Sprintf("point %s filters what is sent at its ports, and not what comes from elsewhere", p.Name)
+		}
 		return true, ""
 	}
 	if !p.Transit {
@@ -43,6 +50,16 @@ func (p *Point) onPath(src, dst netip.Addr) (bool, string) {
 		}
 	}
 	return true, ""
+}
+
+// samePort names the port of the point's device that both addresses hang on, if there is one.
+func (p *Point) samePort(src, dst netip.Addr) (port string, both bool) {
+	for _, port := range slices.Sorted(maps.Keys(p.Ports)) {
+		if p.Ports[port].Contains(src) && p.Ports[port].Contains(dst) {
+			return port, true
+		}
+	}
+	return "", false
 }
 
 // Covered reports whether any point drops a denied flow between two addresses.
@@ -99,6 +116,9 @@ func coverage(m *Matrix, points []Point, limit int) []Uncovered {
 	for i := range points {
 		p := &points[i]
 		sets = append(sets, p.Protects, p.Own)
+		for _, port := range slices.Sorted(maps.Keys(p.Ports)) {
+			sets = append(sets, p.Ports[port])
+		}
 		for _, z := range p.Zones {
 			for _, mask := range z.Masks {
 				sets = append(sets, packet.AddrsOf(mask))
@@ -114,17 +134,14 @@ func coverage(m *Matrix, points []Point, limit int) []Uncovered {
 	parts := packet.Join(classes, places)
 	// With thousands of endpoints nearly every flow has one at an end; asking all points
 	// for each pair would take hours.
-	guarded := make([]bool, len(places))
-	for i, p := range places {
-		guarded[i] = guards(points, p.First())
-	}
+	guarded := newGuarded(points, places)
 	rows := map[string]*Uncovered{}
 	if len(parts)*len(parts) > limit {
 		m.uncoveredPlaces(rows, points, parts, guarded)
 	} else {
 		for _, s := range parts {
 			for _, d := range parts {
-				if !guarded[s.B] && !guarded[d.B] {
+				if !guarded.pair(s.B, d.B) {
 					m.uncovered(rows, points, s, d)
 				}
 			}
@@ -149,26 +166,65 @@ func coverage(m *Matrix, points []Point, limit int) []Uncovered {
 	return out
 }
 
-// guards reports whether a point drops denied flows of an address with whomever.
-func guards(points []Point, a netip.Addr) bool {
-	return slices.ContainsFunc(points, func(p Point) bool {
-		return p.Endpoint && p.Unsure == "" && p.Mode != policy.Observe && p.Protects.Contains(a)
-	})
+// guarded tells of each place whether a point drops denied flows from it, and to it, with
+// whomever but those behind the same port.
+type guarded struct {
+	src, dst []bool
+	ports    [][]int // place -> ports of any device, numbered
+}
+
+func newGuarded(points []Point, places []packet.Addrs) *guarded {
+	g := &guarded{make([]bool, len(places)), make([]bool, len(places)), make([][]int, len(places))}
+	// A place lies in a set as a whole, so that its first address tells.
+	order := make([]int, len(places))
+	for n := range order {
+		order[n] = n
+	}
+	slices.SortFunc(order, func(a, b int) int { return places[a].First().Compare(places[b].First()) })
+	each := func(in packet.Addrs, f func(place int)) {
+		for _, r := range in.Runs() {
+			i, _ := slices.BinarySearchFunc(order, r.From, func(n int, a netip.Addr) int { return places[n].First().Compare(a) })
+			for ; i < len(order) && places[order[i]].First().Compare(r.To) <= 0; i++ {
+				f(order[i])
+			}
+		}
+	}
+	port := 0
+	for i := range points {
+		p := &points[i]
+		if !p.Endpoint || p.Unsure != "" || p.Mode == policy.Observe {
+			continue
+		}
+		each(p.Protects, func(n int) { g.src[n], g.dst[n] = true, g.dst[n] || !p.SendsOnly })
+		for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
+			each(p.Ports[name], func(n int) { g.ports[n] = append(g.ports[n], port) })
+			port++
+		}
+	}
+	return g
+}
+
+// pair reports whether flows from one place to another need not be looked at.
+func (g *guarded) pair(src, dst int) bool {
+	if !g.src[src] && !g.dst[dst] {
+		return false
+	}
+	return !slices.ContainsFunc(g.ports[src], func(p int) bool { return slices.Contains(g.ports[dst], p) })
 }
 
 // uncoveredPlaces is uncovered for whole places: whether a point sees a flow is the
 // same for all addresses of a place. A denied flow between two places is looked for as
 // an example; where none is found the row stays, since there may be one.
-func (m *Matrix) uncoveredPlaces(rows map[string]*Uncovered, points []Point, parts []packet.Joint, guarded []bool) {
-	in := make([][]packet.Joint, len(guarded))
-	named := make([]bool, len(guarded))
+func (m *Matrix) uncoveredPlaces(rows map[string]*Uncovered, points []Point, parts []packet.Joint, guarded *guarded) {
+	in := make([][]packet.Joint, len(guarded.src))
+	named := make([]bool, len(guarded.src))
 	for _, j := range parts {
 		in[j.B] = append(in[j.B], j)
 		named[j.B] = named[j.B] || len(m.named(j.A)) > 0
 	}
 	for a, srcs := range in {
 		for b, dsts := range in {
-			if len(srcs) == 0 || len(dsts) == 0 || !named[a] && !named[b] || guarded[a] || guarded[b] {
+			if len(srcs) == 0 || len(dsts) == 0 || !named[a] && !named[b] || guarded.pair(a, b) {
 				continue
 			}
 			src, dst := srcs[0].Addrs.First(), dsts[0].Addrs.First()

@@ -40,6 +40,9 @@ func TestCovered(t *testing.T) {
 		p.Zones = append(p.Zones, compile.Zone{Name: "out", Interfaces: []string{"eth0"}, Default: true})
 	})
 	web := compile.Point{Name: "web-1", Mode: policy.Enforce, Endpoint: true, Protects: set("10.0.1.10/32")}
+	sw := compile.Point{Name: "sw1", Mode: policy.Enforce, Endpoint: true, SendsOnly: true, Protects: set("10.0.3.1/32", "10.0.3.2/31"),
+		Ports: map[string]packet.Addrs{"swp1": set("10.0.3.1/32", "10.0.3.2/32"), "swp2": set("10.0.3.3/32")}}
+	both := with(sw, func(p *compile.Point) { p.SendsOnly = false })
 	self := with(router(), func(p *compile.Point) { p.Endpoint, p.Protects = true, p.Own })
 	for name, c := range map[string]struct {
 		points   []compile.Point
@@ -47,6 +50,11 @@ func TestCovered(t *testing.T) {
 		by       []string
 		why      string
 	}{
+		"sent at a port":              {[]compile.Point{sw}, "10.0.3.1", "10.0.9.9", []string{"sw1"}, ""},
+		"received at a port":          {[]compile.Point{sw}, "10.0.9.9", "10.0.3.1", nil, "point sw1 filters what is sent at its ports"},
+		"from port to port":           {[]compile.Point{sw}, "10.0.3.1", "10.0.3.3", []string{"sw1"}, ""},
+		"behind one port":             {[]compile.Point{sw}, "10.0.3.1", "10.0.3.2", nil, "both ends hang on port swp1 of sw1"},
+		"received, and filtered":      {[]compile.Point{both}, "10.0.9.9", "10.0.3.1", []string{"sw1"}, ""},
 		"two zones":                   {[]compile.Point{gw}, "10.0.1.10", "10.0.2.10", []string{"gw"}, ""},
 		"two zones, IPv6":             {[]compile.Point{gw}, "2001:db8:1::1", "2001:db8:2::1", []string{"gw"}, ""},
 		"one zone":                    {[]compile.Point{gw}, "10.0.1.10", "10.0.1.11", nil, "both ends are behind zone a"},
@@ -117,5 +125,41 @@ func TestCoverageByHand(t *testing.T) {
 	all := compile.Coverage(m, nil)
 	if len(all) != 3 || all[0].Reason != "no point is on its path" {
 		t.Errorf("without a point three pairs of groups are uncovered: %+v", all)
+	}
+}
+
+// At ports: the list names what nothing filters on its way in, and what does not come by, and it
+// is what Covered says of each pair, at all places as well as pair by pair.
+func TestCoverageAtPorts(t *testing.T) {
+	w := coverageWorld()
+	m := mustCompile(t, w)
+	sw := compile.Point{Name: "sw1", Mode: policy.Enforce, Endpoint: true, SendsOnly: true, Protects: set("10.0.2.10/32", "10.0.2.11/32"),
+		Ports: map[string]packet.Addrs{"swp1": set("10.0.2.10/32", "10.0.2.11/32")}}
+	apart := with(sw, func(p *compile.Point) {
+		p.Ports = map[string]packet.Addrs{"swp1": set("10.0.2.10/32"), "swp2": set("10.0.2.11/32")}
+	})
+	both := with(apart, func(p *compile.Point) { p.SendsOnly = false })
+	for name, c := range map[string]struct {
+		point compile.Point
+		want  []string
+	}{
+		"behind one port": {sw, []string{" -> db: not what comes from elsewhere", "peers -> db: both ends hang on port swp1 of sw1", "web -> db: not what comes from elsewhere"}},
+		"on two ports":    {apart, []string{" -> db: not what comes from elsewhere", "web -> db: not what comes from elsewhere"}},
+		"filtered, too":   {both, nil},
+	} {
+		var got []string
+		for _, u := range compile.Coverage(m, []compile.Point{c.point}) {
+			reason := u.Reason
+			for _, part := range []string{"not what comes from elsewhere", "both ends hang on port swp1 of sw1"} {
+				if strings.Contains(reason, part) {
+					reason = part
+				}
+			}
+			got = append(got, strings.Join(u.From, "+")+" -> "+strings.Join(u.To, "+")+": "+reason)
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
 	}
 }

@@ -65,6 +65,9 @@ type Point struct {
 	// Ports are the ports of the point's device that protected addresses hang on, by name,
 	// with the addresses, on a device that judges at its ports. One may hang on several.
 	Ports map[string]packet.Addrs
+	// SendsOnly is set for a point that judges at ports, and there what devices send, not what
+	// they receive.
+	SendsOnly bool
 	// Own are the addresses of the machine that the point runs on, where known. A
 	// transit point never sees flows to them at the forward hook.
 	Own         packet.Addrs

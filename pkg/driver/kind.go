@@ -18,10 +18,9 @@ type Kind struct {
 	Settings []config.SettingKey
 	// Open makes the driver of one device.
 	Open func(site string, points []config.Point) (Driver, error)
-	// Ports says of a point of a device that judges at its ports by what name attachments of
-	// assets mean the device, and what it calls a port that they name: a member of a link
-	// aggregate is judged at the aggregate. nil for kinds that do not judge at ports.
-	Ports func(p *config.Point) (device string, port func(name string) string)
+	// Ports says how a point of a device that judges at its ports is plugged in; nil for kinds
+	// that do not judge at ports.
+	Ports func(p *config.Point) Plug
 	// Netns gives the network namespace whose routes and addresses the point has;
 	// ok is false for devices that have none.
 	Netns func(p *config.Point) (ns string, ok bool)
@@ -37,4 +36,15 @@ type Kind struct {
 	// Enrol asks the device of a point for the key by which it is known, and neither logs
 	// in nor writes anything. nil where devices are known by something else.
 	Enrol func(ctx context.Context, p *config.Point) (*Enrolment, error)
+}
+
+// Plug is how assets hang on a device that judges at its ports.
+type Plug struct {
+	// Device is the name by which attachments of assets mean it.
+	Device string
+	// Port is what it calls a port that they name: a member of a link aggregate is judged at
+	// the aggregate.
+	Port func(name string) string
+	// SendsOnly is set where it judges what devices send, and not what they receive.
+	SendsOnly bool
 }

@@ -305,13 +305,14 @@ func (s *Site) Devices(ctx context.Context, offline bool) ([]*Device, error) {
 		}
 		var notes []string
 		if k.Ports != nil {
-			sw, port := k.Ports(&p)
+			plug := k.Ports(&p)
+			sw := plug.Device
 			if other := switches[sw]; other != "" && other != name {
 				Close(out)
 				return nil, fmt.Errorf("point %q (%s): attachments to %q mean two devices, %s and %s; give one of them another name (the setting %q)", p.Name, p.Pos, sw, other, name, "switch")
 			}
 			switches[sw] = name
-			notes = s.plug(&resolved, sw, port)
+			notes = s.plug(&resolved, plug)
 		}
 		d.Points, d.notes = append(d.Points, resolved), append(d.notes, notes)
 	}

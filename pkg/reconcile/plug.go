@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
 )
 
@@ -11,7 +12,9 @@ import (
 // the addresses of those assets that the point chooses and that attachments put there, and
 // nothing else. What it chooses and cannot protect is told: an asset that was taken for
 // protected, and hangs elsewhere, is one that nobody looks after.
-func (s *Site) plug(p *compile.Point, device string, port func(string) string) (notes []string) {
+func (s *Site) plug(p *compile.Point, plug driver.Plug) (notes []string) {
+	device := plug.Device
+	p.SendsOnly = plug.SendsOnly
 	p.Ports, p.Protects = map[string]packet.Addrs{}, packet.Addrs{}
 	var away, adrift []string
 	for _, id := range s.Members.Extra[p.Name] {
@@ -29,7 +32,7 @@ func (s *Site) plug(p *compile.Point, device string, port func(string) string) (
 			}
 			known = true
 			if at.Port != "" {
-				name := port(at.Port)
+				name := plug.Port(at.Port)
 				plugged, p.Ports[name] = true, p.Ports[name].Union(addrs)
 			}
 		}

@@ -28,13 +28,8 @@ type Expected struct {
 	memo  map[[2]int]packet.Services
 	cells map[int]packet.Services
 
-	open bool // see driver.Relation.Open
-	// here is what hangs on the situation's port, attached on any port; nil before they are
-	// asked for.
-	here     *packet.Addrs
-	attached packet.Addrs
-	back     *Expected // what opens flows from all source ports; nil but for Stateless
-	answers  map[[2]int]packet.Services
+	back    *Expected // what opens flows from all source ports; nil but for Stateless
+	answers map[[2]int]packet.Services
 }
 
 // NewExpected works out what the points must do in the situation.
@@ -58,11 +53,9 @@ func At(m *compile.Matrix, points []*compile.Point, s driver.Situation) func(src
 	return e.at
 }
 
-// asked reports whether the matrix says what one part may open to another, and whether that
-// comes by.
+// asked reports whether the matrix says what one part may open to another.
 func (e *Expected) asked(src, dst int) bool {
-	return e.m.Asked(e.class[src], false) && e.m.Asked(e.class[dst], true) &&
-		(e.s.Port == "" || e.comesBy(e.Addrs[src].First(), e.Addrs[dst].First()))
+	return e.m.Asked(e.class[src], false) && e.m.Asked(e.class[dst], true)
 }
 
 // overlays partitions the addresses by what the points do whatever policy says.

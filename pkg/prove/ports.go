@@ -13,11 +13,8 @@ import (
 // apart, or what the device cannot express does. A device that lost everything that looks at source ports decodes to one
 // run of all of them; compared whole, the flows that must pass from one port only
 // would go unasked for.
-func pieces(rel *driver.Relation, points []*compile.Point, residue []driver.Residue, more []int) []driver.Relation {
-	cuts := append([]int{0, 1 << 16}, more...)
-	if rel.Situation.Tracking == driver.TrackLater {
-		return []driver.Relation{*rel} // no ports are there to cut
-	}
+func pieces(rel *driver.Relation, points []*compile.Point, residue []driver.Residue) []driver.Relation {
+	cuts := []int{0, 1 << 16}
 	for i := range residue {
 		for k := range residue[i].Flows {
 			cuts = append(cuts, int(residue[i].Flows[k].SrcPortLo), int(residue[i].Flows[k].SrcPortHi)+1)

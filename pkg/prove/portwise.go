@@ -14,22 +14,22 @@ import (
 // one port and a run of source ports, and each concerns few addresses at one end: what they
 // have in common is worked out once.
 type portwise struct {
-	p        *prover
-	points   []*compile.Point
-	hook     string
-	addrs    []packet.Addrs // as Expected's, cut by all boxes of the hook
-	class    []int
-	in       *within
-	ports    map[string][]int // port -> parts that hang there and are protected
-	attached []bool           // part -> on some port
-	group    []bool           // part -> group addresses
-	starts   []int            // source ports at which an overlay changes
-	expected map[int]*Expected
-	back     *Expected
-	joins    map[joinKey]joints
-	answers  map[answerKey]packet.Services
-	asked    map[[2]int]int // pair -> what the other may open to it, by number
-	number   map[string]int
+	p         *prover
+	stateless bool // the device keeps no state at the hook
+	hook      string
+	addrs     []packet.Addrs // as Expected's, cut by all boxes of the hook
+	class     []int
+	in        *within
+	ports     map[string][]int // port -> parts that hang there and are protected
+	attached  []bool           // part -> on some port
+	group     []bool           // part -> group addresses
+	starts    []int            // source ports at which an overlay changes
+	expected  map[int]*Expected
+	back      *Expected
+	joins     map[joinKey]joints
+	answers   map[answerKey]packet.Services
+	asked     map[[2]int]int // pair -> what the other may open to it, by number
+	number    map[string]int
 }
 
 type joinKey struct {
@@ -44,15 +44,15 @@ type joints struct {
 }
 
 type answerKey struct {
-	asked  int
-	t      driver.Tracking
-	lo, hi uint16
-	four   bool
-	errors bool
+	asked   int
+	t       driver.Tracking
+	lo, hi  uint16
+	four    bool
+	reports bool // ICMP errors pass
 }
 
-func (p *prover) newPortwise(points []*compile.Point, hook string, residue []driver.Residue) *portwise {
-	w := &portwise{p: p, points: points, hook: hook, ports: map[string][]int{}, expected: map[int]*Expected{}, joins: map[joinKey]joints{},
+func (p *prover) newPortwise(points []*compile.Point, hook string, residue []driver.Residue, stateless bool) *portwise {
+	w := &portwise{p: p, stateless: stateless, hook: hook, ports: map[string][]int{}, expected: map[int]*Expected{}, joins: map[joinKey]joints{},
 		answers: map[answerKey]packet.Services{}, asked: map[[2]int]int{}, number: map[string]int{}}
 	var boxes []box
 	for i := range residue {
@@ -85,7 +85,7 @@ func (p *prover) newPortwise(points []*compile.Point, hook string, residue []dri
 		}
 	}
 	w.starts = []int{0, 1 << 16}
-	for _, piece := range pieces(&driver.Relation{Situation: driver.Situation{Hook: hook, SrcPortHi: 65535}}, points, nil, nil) {
+	for _, piece := range pieces(&driver.Relation{Situation: driver.Situation{Hook: hook, SrcPortHi: 65535}}, points, nil) {
 		w.starts = append(w.starts, int(piece.Situation.SrcPortLo))
 	}
 	slices.Sort(w.starts)
@@ -185,7 +185,7 @@ func (w *portwise) pair(rel *driver.Relation, port string, src, dst int, s, d pa
 	}
 	got = got.Intersect(dom)
 	var asked packet.Services
-	if w.p.stateless && !w.group[src] && !w.group[dst] {
+	if w.stateless && !w.group[src] && !w.group[dst] {
 		asked = w.back.Permit(dst, src)
 	}
 	for _, run := range w.runs(sit, src, dst, asked) {
@@ -253,28 +253,17 @@ func (w *portwise) touching(src, dst int, t driver.Tracking, run [2]uint16) (out
 
 // answer is Expected.Answers, worked out once for what is asked.
 func (w *portwise) answer(t driver.Tracking, asked packet.Services, run [2]uint16, src, dst int, four bool) packet.Services {
-	if !w.p.stateless || w.group[src] || w.group[dst] {
+	if !w.stateless || w.group[src] || w.group[dst] {
 		return nil
 	}
-	errors := t == driver.TrackNew && (len(asked) > 0 || len(w.back.Permit(src, dst)) > 0)
-	key := answerKey{w.numberOf(src, dst, asked), t, run[0], run[1], four, errors}
+	reports := t == driver.TrackNew && (len(asked) > 0 || len(w.back.Permit(src, dst)) > 0)
+	key := answerKey{w.numberOf(src, dst, asked), t, run[0], run[1], four, reports}
 	if s, ok := w.answers[key]; ok {
 		return s
 	}
-	var out packet.Services
-	switch t {
-	case driver.TrackLater:
-		out = pieces16(asked)
-	case driver.TrackMid:
-		out = compile.Answers(asked, run[0], run[1]).Intersect(tcp)
-	case driver.TrackNew:
-		out = compile.Answers(asked, run[0], run[1]).Subtract(tcp)
-		if errors {
-			out = out.Union(errorsOf(w.addrs[src].First()))
-		}
-	}
-	w.answers[key] = out
-	return out
+	s := driver.Situation{Tracking: t, SrcPortLo: run[0], SrcPortHi: run[1]}
+	w.answers[key] = answering(s, asked, reports, w.addrs[src].First())
+	return w.answers[key]
 }
 
 // numberOf numbers what is asked by what it holds.

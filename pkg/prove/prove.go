@@ -93,21 +93,17 @@ func deviceBy(pr *prover, m *compile.Matrix, points []compile.Point, d *driver.D
 		}
 		pairs := 0
 		var c *Counterexample
-		var cuts []int
-		if pr.stateless = without[hook]; pr.stateless {
-			cuts = answerCuts(m.Policies)
-		}
 		if ports, asked := portsOf(at); asked {
 			if portwise[hook] == nil {
-				portwise[hook] = pr.newPortwise(at, hook, residue)
+				portwise[hook] = pr.newPortwise(at, hook, residue, without[hook])
 			}
 			c = portwise[hook].relation(rel, spoken(rel, ports, d), &pairs)
 		} else {
-			for _, piece := range pieces(rel, at, residue, cuts) {
+			for _, piece := range pieces(rel, at, residue) {
 				if c = pr.compare(at, &piece, &pairs, residue); c != nil {
 					// Where all source ports fare alike, the packet is told without one. What is
 					// accepted is accepted of some source ports, and says nothing of all.
-					if len(residue) > 0 || pr.stateless {
+					if len(residue) > 0 {
 						break
 					}
 					if whole := pr.compare(at, rel, &pairs, residue); whole != nil {
@@ -206,14 +202,10 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 	}
 	e := NewExpected(m, points, rel.Situation)
 	e.refine(boxes)
-	e.open = rel.Open
-	if p.stateless {
-		e.Stateless()
-	}
 	in := newWithin(boxes, e.Addrs)
 	srcs, dsts := packet.Join(e.Addrs, rel.Src), packet.Join(e.Addrs, rel.Dst)
-	equal := map[[4]int]bool{} // interned service sets known to be equal
-	want, got, answers := newInterner(), newInterner(), newInterner()
+	equal := map[[3]int]bool{} // pairs of interned service sets known to be equal
+	want, got := newInterner(), newInterner()
 	row := e.newRow()
 	for _, s := range srcs {
 		row.of(s.A)
@@ -225,21 +217,18 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 				continue
 			}
 			*pairs++
-			w, g, a := row.permit(d.A), rel.Permit(s.B, d.B), e.Answers(s.A, d.A)
+			w, g := row.permit(d.A), rel.Permit(s.B, d.B)
 			family := 0
 			if !s.Addrs.First().Is4() {
 				family = 1
 			}
-			key := [4]int{want.id(w), got.id(g), 0, family}
-			if p.stateless {
-				key[2] = answers.id(a)
-			}
+			key := [3]int{want.id(w), got.id(g), family}
 			if same, known := equal[key]; known && same && len(boxes) == 0 {
 				continue
 			}
-			wi, gi, ai := w.Intersect(domains[family]), g.Intersect(domains[family]), a.Intersect(domains[family])
+			wi, gi := w.Intersect(domains[family]), g.Intersect(domains[family])
 			touched := in.touching(s.A, d.A)
-			admit := admitted(touched, wi, ai, gi)
+			admit := admitted(touched, wi, nil, gi)
 			if len(touched) == 0 {
 				equal[key] = admit.Equal(gi)
 			}
@@ -247,9 +236,6 @@ func (p *prover) compare(points []*compile.Point, rel *driver.Relation, pairs *i
 				continue
 			}
 			if c := p.wrong(rel, s.Addrs, d.Addrs, admit, gi); c != nil || len(p.gaps) > 0 {
-				if c != nil && !c.Passes && !wi.Contains(c.Service) {
-					answer(c)
-				}
 				return c
 			}
 		}

@@ -19,8 +19,6 @@ type prover struct {
 	proved map[provedKey]*shown
 	before []*policySide // of the proof before, with the same matrix
 	gaps   []driver.Finding
-	// stateless is set while a device is looked at where it keeps no state.
-	stateless bool
 	// uniformly is set if something was shown that need not hold for an address which comes
 	// to another class.
 	uniformly bool

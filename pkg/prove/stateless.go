@@ -7,7 +7,6 @@ import (
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/packet"
-	"bulkhead/pkg/policy"
 )
 
 // stateless tells the hooks at which a device keeps no state: those where it says what it
@@ -52,15 +51,22 @@ func (e *Expected) answered(src, dst netip.Addr, srcClass, dstClass int) packet.
 		return nil // who is asked by a group address answers from its own
 	}
 	asked := e.back.permit(dst, src, dstClass, srcClass)
+	reports := len(asked) > 0 || len(e.back.permit(src, dst, srcClass, dstClass)) > 0
+	return answering(e.s, asked, reports, src)
+}
+
+// answering gives what of a situation answers flows of some services, sent by src to whom may
+// open them. reports is set where ICMP errors are to pass, because the two may talk.
+func answering(s driver.Situation, asked packet.Services, reports bool, src netip.Addr) packet.Services {
 	var out packet.Services
-	switch e.s.Tracking {
+	switch s.Tracking {
 	case driver.TrackLater:
-		return pieces16(asked)
+		return laterAnswers(asked)
 	case driver.TrackMid:
-		return compile.Answers(asked, e.s.SrcPortLo, e.s.SrcPortHi).Intersect(tcp)
+		return compile.Answers(asked, s.SrcPortLo, s.SrcPortHi).Intersect(tcp)
 	case driver.TrackNew:
-		out = compile.Answers(asked, e.s.SrcPortLo, e.s.SrcPortHi).Subtract(tcp)
-		if len(asked) > 0 || len(e.back.permit(src, dst, srcClass, dstClass)) > 0 {
+		out = compile.Answers(asked, s.SrcPortLo, s.SrcPortHi).Subtract(tcp)
+		if reports {
 			out = out.Union(errorsOf(src))
 		}
 	}
@@ -69,9 +75,9 @@ func (e *Expected) answered(src, dst netip.Addr, srcClass, dstClass int) packet.
 
 var tcp = packet.Services{{Lo: 6 << 16, Hi: 6<<16 | 0xffff}}
 
-// pieces16 gives the services of which a later fragment of an answer may be a piece. It has no
+// laterAnswers gives the services of which a later fragment of an answer may be a piece. It has no
 // ports, so that it may be of any service of its protocol.
-func pieces16(asked packet.Services) packet.Services {
+func laterAnswers(asked packet.Services) packet.Services {
 	out := compile.Replies(asked)
 	next := uint32(0)
 	for _, span := range asked {
@@ -104,19 +110,6 @@ func opens(t driver.Tracking) packet.Services {
 		return tcp
 	}
 	return packet.AllServices()
-}
-
-// answerCuts are the source ports at which what answers a permitted flow changes.
-func answerCuts(policies []policy.Policy) []int {
-	var out []int
-	for i := range policies {
-		for _, r := range policies[i].Ranges {
-			if packet.HasPorts(r.Proto) {
-				out = append(out, int(r.Lo), int(r.Hi)+1)
-			}
-		}
-	}
-	return out
 }
 
 // answer says of a packet that was dropped and must pass that it answers a flow.

@@ -3,7 +3,6 @@ package prove
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 
 	"bulkhead/pkg/compile"
@@ -49,29 +48,6 @@ func portsOf(points []*compile.Point) (ports []string, ok bool) {
 	}
 	slices.Sort(ports)
 	return slices.Compact(ports), ok
-}
-
-// comesBy reports whether a packet goes through the situation's port in the hook's direction.
-// What comes in by a port with the source of somebody who does not hang there is not what the
-// source may do. The situation has a port.
-func (e *Expected) comesBy(src, dst netip.Addr) bool {
-	if e.here == nil {
-		here, all := packet.Addrs{}, packet.Addrs{}
-		for _, p := range e.points {
-			if p.Mode == policy.Observe {
-				continue
-			}
-			here = here.Union(p.Ports[e.s.Port].Intersect(p.Protects))
-			for _, port := range slices.Sorted(maps.Keys(p.Ports)) {
-				all = all.Union(p.Ports[port].Intersect(p.Protects))
-			}
-		}
-		e.here, e.attached = &here, all
-	}
-	if e.s.Hook == compile.HookOutput {
-		return e.here.Contains(src)
-	}
-	return (e.here.Contains(dst) || compile.Multicast().Contains(dst)) && !(e.open && e.attached.Contains(src))
 }
 
 // adrift finds protected addresses of a switch's point that hang on no port of it: nothing is

@@ -29,14 +29,14 @@ type pairing struct {
 // pairs looks at every pair once.
 func (e *effects) pairs() *pairing {
 	w := e.w
-	p := &pairing{e: e, ids: map[string]int32{}, cells: map[int]int32{}, all: make([]alike, len(w.parts)*len(w.parts)), skip: make([]bool, len(w.parts)*len(w.parts))}
-	for k := range w.parts {
+	p := &pairing{e: e, ids: map[string]int32{}, cells: map[int]int32{}, all: make([]alike, len(w.Parts)*len(w.Parts)), skip: make([]bool, len(w.Parts)*len(w.Parts))}
+	for k := range w.Parts {
 		p.kinds = append(p.kinds, p.number("kind "+e.kind(k)))
 	}
-	for dst := range w.parts {
-		for src := range w.parts {
-			at := dst*len(w.parts) + src
-			if w.four(src) != w.four(dst) || src == dst && w.parts[src].Single() {
+	for dst := range w.Parts {
+		for src := range w.Parts {
+			at := dst*len(w.Parts) + src
+			if w.Four(src) != w.Four(dst) || src == dst && w.Parts[src].Single() {
 				p.skip[at] = true // families do not meet, and an address to itself always passes
 				continue
 			}
@@ -64,10 +64,10 @@ func (p *pairing) number(k string) int32 {
 func (p *pairing) services(s packet.Services) int32 { return p.number(s.String()) }
 
 func (p *pairing) cell(src, dst int) int32 {
-	id := p.e.w.view.CellID(p.e.w.class[src], p.e.w.class[dst])
+	id := p.e.w.CellID(src, dst)
 	n, ok := p.cells[id]
 	if !ok {
-		n = p.services(p.e.w.cell(p.e.w.class[src], p.e.w.class[dst]))
+		n = p.services(p.e.w.Cell(src, dst))
 		p.cells[id] = n
 	}
 	return n
@@ -75,11 +75,11 @@ func (p *pairing) cell(src, dst int) int32 {
 
 // kind is what of a part matters beside the matrix: which points see it, whose failsafe
 // flows it has part in, what AWS does with it, and in which VPCs interfaces hold it. All
-// of these sets cut the parts (newWanted, fixedSets), so that one address stands for all.
+// of these sets cut the parts (want.NewEnds, fixedSets), so that one address stands for all.
 func (e *effects) kind(part int) string {
-	a := e.w.parts[part].First()
-	out := fmt.Sprint(a.Is4(), e.w.multicast(part), provided.Contains(a), dhcp4.Contains(a), dhcp6.Contains(a))
-	for _, p := range e.w.points {
+	a := e.w.Parts[part].First()
+	out := fmt.Sprint(a.Is4(), e.w.Multicast(part), provided.Contains(a), dhcp4.Contains(a), dhcp6.Contains(a))
+	for _, p := range e.w.Points {
 		out += fmt.Sprint(" ", p.Protects.Contains(a))
 		for _, f := range p.Failsafe {
 			out += fmt.Sprint(" ", f.From.Contains(a), f.To.Contains(a))

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver/want"
 	"bulkhead/pkg/packet"
 )
 
@@ -26,9 +27,9 @@ type unit struct {
 
 // units sorts the interfaces that points protect. Addresses that nobody here protects are
 // as good as a part of their own: whatever the other end permits passes.
-func units(s *State, view *compile.View, points []compile.Point, fixed []packet.Addrs) (*wanted, []*unit) {
-	w := newWanted(view, points, fixed)
-	if w.first == "" {
+func units(s *State, view *compile.View, points []compile.Point, fixed []packet.Addrs) (*want.Ends, []*unit) {
+	w := want.NewEnds(view, points, fixed)
+	if w.First == "" {
 		return w, nil
 	}
 	index := map[string]*unit{}
@@ -36,12 +37,12 @@ func units(s *State, view *compile.View, points []compile.Point, fixed []packet.
 	for i := range s.Interfaces {
 		n := &s.Interfaces[i]
 		set := n.set()
-		if n.Out != "" || !set.Overlaps(w.all) {
+		if n.Out != "" || !set.Overlaps(w.All) {
 			continue
 		}
 		var in []string
-		for k := range w.parts {
-			if w.parts[k].Overlaps(set) {
+		for k := range w.Parts {
+			if w.Parts[k].Overlaps(set) {
 				in = append(in, fmt.Sprint(k))
 			}
 		}
@@ -67,14 +68,14 @@ func units(s *State, view *compile.View, points []compile.Point, fixed []packet.
 	for _, u := range out {
 		sets = append(sets, u.addrs)
 	}
-	w = newWanted(view, points, sets)
+	w = want.NewEnds(view, points, sets)
 	for _, u := range out {
-		for k := range w.parts {
-			if w.parts[k].Overlaps(u.addrs) {
+		for k := range w.Parts {
+			if w.Parts[k].Overlaps(u.addrs) {
 				u.parts = append(u.parts, k)
 			}
 		}
-		for _, p := range w.points {
+		for _, p := range w.Points {
 			if p.Protects.Overlaps(u.addrs) {
 				u.points = append(u.points, p.Name)
 			}
@@ -85,8 +86,8 @@ func units(s *State, view *compile.View, points []compile.Point, fixed []packet.
 
 // holders tells for each part the units whose interfaces hold it. An address is held in
 // several VPCs at most where networks overlap.
-func holders(w *wanted, list []*unit) [][]*unit {
-	out := make([][]*unit, len(w.parts))
+func holders(w *want.Ends, list []*unit) [][]*unit {
+	out := make([][]*unit, len(w.Parts))
 	for _, u := range list {
 		for _, k := range u.parts {
 			out[k] = append(out[k], u)

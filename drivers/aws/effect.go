@@ -3,6 +3,7 @@ package aws
 import (
 	"net/netip"
 
+	"bulkhead/pkg/driver/want"
 	"bulkhead/pkg/packet"
 )
 
@@ -68,7 +69,7 @@ func otherICMP(four bool) packet.Services {
 
 // effects works out what rules can permit, and what comes of it.
 type effects struct {
-	w     *wanted
+	w     *want.Ends
 	hold  [][]*unit
 	widen bool
 	state *State
@@ -79,7 +80,7 @@ type effects struct {
 	compared int
 }
 
-func newEffects(w *wanted, list []*unit, s *State, widen bool) *effects {
+func newEffects(w *want.Ends, list []*unit, s *State, widen bool) *effects {
 	e := &effects{w: w, hold: holders(w, list), widen: widen, state: s, memo: map[[2]int]packet.Services{}, says: map[[2]int]packet.Services{}, dns: map[string]packet.Addrs{}}
 	for i := range s.VPCs {
 		e.dns[s.VPCs[i].ID] = s.VPCs[i].resolver()
@@ -93,15 +94,15 @@ func (e *effects) say(src, dst int) packet.Services {
 	if s, ok := e.says[key]; ok {
 		return s
 	}
-	out := e.w.policy(src, dst, e.w.runs[0])
-	for _, run := range e.w.runs[1:] {
-		if p := e.w.policy(src, dst, run); e.widen {
+	out := e.w.Policy(src, dst, e.w.Runs[0])
+	for _, run := range e.w.Runs[1:] {
+		if p := e.w.Policy(src, dst, run); e.widen {
 			out = out.Union(p)
 		} else {
 			out = out.Intersect(p)
 		}
 	}
-	out = expressible(out, e.widen, e.w.four(src))
+	out = expressible(out, e.widen, e.w.Four(src))
 	e.says[key] = out
 	return out
 }
@@ -114,7 +115,7 @@ func (e *effects) block(part int) []int {
 	for i := 0; i < len(out); i++ {
 		for _, u := range e.hold[out[i]] {
 			for _, p := range u.parts {
-				if !seen[p] && e.w.four(p) == e.w.four(part) {
+				if !seen[p] && e.w.Four(p) == e.w.Four(part) {
 					seen[p] = true
 					out = append(out, p)
 				}
@@ -142,10 +143,10 @@ func (e *effects) rules(src, dst int) packet.Services {
 }
 
 // of is what comes of it at a hook.
-func (e *effects) of(src, dst int, run ports) packet.Services {
+func (e *effects) of(src, dst int, run want.Ports) packet.Services {
 	always := e.always(src, dst, run)
 	switch {
-	case e.w.multicast(dst):
+	case e.w.Multicast(dst):
 		return always
 	case len(e.hold[src]) == 0 && len(e.hold[dst]) == 0:
 		return packet.AllServices()
@@ -154,8 +155,8 @@ func (e *effects) of(src, dst int, run ports) packet.Services {
 }
 
 // always is what passes whatever groups say.
-func (e *effects) always(src, dst int, run ports) packet.Services {
-	d := e.w.parts[dst].First()
+func (e *effects) always(src, dst int, run want.Ports) packet.Services {
+	d := e.w.Parts[dst].First()
 	var out packet.Services
 	if provided.Contains(d) && len(e.hold[dst]) == 0 {
 		return packet.AllServices()
@@ -169,16 +170,16 @@ func (e *effects) always(src, dst int, run ports) packet.Services {
 		}
 	}
 	switch {
-	case dhcp4.Contains(d) && run == ports{68, 68}:
+	case dhcp4.Contains(d) && run == want.Ports{Lo: 68, Hi: 68}:
 		out = out.Union(packet.Services{{Lo: 17<<16 | 67, Hi: 17<<16 | 67}})
-	case dhcp6.Contains(d) && run == ports{546, 546}:
+	case dhcp6.Contains(d) && run == want.Ports{Lo: 546, Hi: 546}:
 		out = out.Union(packet.Services{{Lo: 17<<16 | 547, Hi: 17<<16 | 547}})
 	}
 	return out
 }
 
 // kindOf says why flows fare otherwise than they must.
-func (e *effects) kindsOf(hook string, src, dst int, run ports, exact, effect packet.Services) []part {
+func (e *effects) kindsOf(hook string, src, dst int, run want.Ports, exact, effect packet.Services) []part {
 	var out []part
 	add := func(kind string, wider bool, s packet.Services) packet.Services {
 		if !s.IsEmpty() {
@@ -199,16 +200,16 @@ func (e *effects) kindsOf(hook string, src, dst int, run ports, exact, effect pa
 	if lost.IsEmpty() {
 		return out
 	}
-	if e.w.multicast(dst) {
+	if e.w.Multicast(dst) {
 		add("no-multicast", false, lost)
 		return out
 	}
-	lost = lost.Subtract(add("icmp-family", false, lost.Intersect(otherICMP(e.w.four(src))).Subtract(e.say(src, dst))))
+	lost = lost.Subtract(add("icmp-family", false, lost.Intersect(otherICMP(e.w.Four(src))).Subtract(e.say(src, dst))))
 	lost = lost.Subtract(add("no-multicast", false, lost.Intersect(listeners).Subtract(e.say(src, dst))))
 	lost = lost.Subtract(add("mixed-interface", false, lost.Intersect(e.say(src, dst))))
 	floor := exact
-	for _, r := range e.w.runs {
-		floor = floor.Intersect(e.w.exact(hook, src, dst, r))
+	for _, r := range e.w.Runs {
+		floor = floor.Intersect(e.w.Exact(hook, src, dst, r))
 	}
 	lost = lost.Subtract(add("protocol-ports", false, lost.Intersect(floor)))
 	add("source-port", false, lost)

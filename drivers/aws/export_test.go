@@ -7,5 +7,5 @@ func Compared(want driver.Desired, have *State) (one, all int) {
 	w, list := units(have, want.View, want.Points, fixedSets(have))
 	e := newEffects(w, list, have, false)
 	e.residue()
-	return e.compared, len(w.parts) * len(w.parts) * len(w.runs) * 2
+	return e.compared, len(w.Parts) * len(w.Parts) * len(w.Runs) * 2
 }

@@ -82,7 +82,7 @@ func (s *State) joins(a, b string) bool {
 // part is a unit's first part of a family, -1 if it has no address of it. All of them fare
 // alike (effects.block).
 func (e *effects) part(u *unit, four bool) int {
-	i := slices.IndexFunc(u.parts, func(p int) bool { return e.w.four(p) == four })
+	i := slices.IndexFunc(u.parts, func(p int) bool { return e.w.Four(p) == four })
 	if i < 0 {
 		return -1
 	}
@@ -122,9 +122,9 @@ func (e *effects) naming(u *unit, can []*unit) (rules []Rule, refs []reference) 
 				continue
 			}
 			var peers []peer
-			for q := range e.w.parts {
-				if e.w.four(q) == four {
-					peers = append(peers, peer{e.w.parts[q], rest(e.between(egress, at, q), e.nameOf(q, names), four)})
+			for q := range e.w.Parts {
+				if e.w.Four(q) == four {
+					peers = append(peers, peer{e.w.Parts[q], rest(e.between(egress, at, q), e.nameOf(q, names), four)})
 				}
 			}
 			rules = append(rules, rulesOf(egress, cover(peers))...)
@@ -203,8 +203,8 @@ func (e *effects) holes(u *unit, names map[*unit]packet.Services, egress bool) p
 		}
 		index := map[string]int{}
 		var list []known
-		for q := range e.w.parts {
-			if e.w.four(q) != four {
+		for q := range e.w.Parts {
+			if e.w.Four(q) != four {
 				continue
 			}
 			s := e.between(egress, at, q)
@@ -219,7 +219,7 @@ func (e *effects) holes(u *unit, names map[*unit]packet.Services, egress bool) p
 				index[k] = n
 				list = append(list, known{services: s, name: name})
 			}
-			list[n].build.AddSet(e.w.parts[q])
+			list[n].build.AddSet(e.w.Parts[q])
 		}
 		for i := range list {
 			list[i].addrs = list[i].build.Addrs()

@@ -8,6 +8,7 @@ import (
 
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
+	"bulkhead/pkg/driver/want"
 	"bulkhead/pkg/packet"
 	"bulkhead/pkg/policy"
 )
@@ -15,7 +16,7 @@ import (
 // Render gives the state in which every interface that points protect carries the groups
 // of its unit. Whatever others have is in it unchanged, but for the groups that exclusive
 // takes off.
-func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendered, error) {
+func (d *Driver) Render(desired driver.Desired, have driver.State) (*driver.Rendered, error) {
 	h, err := stateOf(have)
 	if err != nil {
 		return nil, err
@@ -26,17 +27,17 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	r.limit, r.most = r.next.Limits.Rules, r.next.Limits.Groups
 	budget := 0
 	for _, name := range []string{"rules", "elements"} {
-		if b := want.Budget[name]; b > 0 && (budget == 0 || b < budget) {
+		if b := desired.Budget[name]; b > 0 && (budget == 0 || b < budget) {
 			budget = b
 		}
 	}
 	var list []*unit
 	var e *effects
-	if want.View != nil {
-		var w *wanted
-		w, list = units(h, want.View, want.Points, fixedSets(h))
-		if w.first != "" {
-			e = newEffects(w, list, h, widens(w.points, want.Inexact))
+	if desired.View != nil {
+		var w *want.Ends
+		w, list = units(h, desired.View, desired.Points, fixedSets(h))
+		if w.First != "" {
+			e = newEffects(w, list, h, widens(w.Points, desired.Inexact))
 			out.Residue = e.residue()
 			out.Essential = essential()
 		}
@@ -57,8 +58,8 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	}
 	r.release(list)
 	var protects packet.Addrs
-	for i := range want.Points {
-		if p := &want.Points[i]; p.Mode != policy.Observe {
+	for i := range desired.Points {
+		if p := &desired.Points[i]; p.Mode != policy.Observe {
 			protects = protects.Union(p.Protects)
 		}
 	}
@@ -67,7 +68,7 @@ func (d *Driver) Render(want driver.Desired, have driver.State) (*driver.Rendere
 	if out.Usage, err = usage(r.next, h, r.limit, r.most); err != nil {
 		return nil, err
 	}
-	out.Notes = slices.Concat(moves, tracked(h, r.next), h.exposed(want.Asked, d.settings.VPCs))
+	out.Notes = slices.Concat(moves, tracked(h, r.next), h.exposed(desired.Asked, d.settings.VPCs))
 	return out, nil
 }
 
@@ -83,15 +84,15 @@ func widens(points []*compile.Point, by map[string]driver.Inexact) bool {
 func (e *effects) unitRules(u *unit) []Rule {
 	var out []Rule
 	for _, four := range []bool{true, false} {
-		i := slices.IndexFunc(u.parts, func(p int) bool { return e.w.four(p) == four })
+		i := slices.IndexFunc(u.parts, func(p int) bool { return e.w.Four(p) == four })
 		if i < 0 {
 			continue // no address of the family, and nothing to permit
 		}
 		var in, to []peer
-		for q := range e.w.parts {
-			if e.w.four(q) == four {
-				in = append(in, peer{e.w.parts[q], e.rules(q, u.parts[i])})
-				to = append(to, peer{e.w.parts[q], e.rules(u.parts[i], q)})
+		for q := range e.w.Parts {
+			if e.w.Four(q) == four {
+				in = append(in, peer{e.w.Parts[q], e.rules(q, u.parts[i])})
+				to = append(to, peer{e.w.Parts[q], e.rules(u.parts[i], q)})
 			}
 		}
 		out = append(append(out, rulesOf(false, cover(in))...), rulesOf(true, cover(to))...)

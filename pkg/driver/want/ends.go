@@ -21,10 +21,12 @@ type Ends struct {
 	// First names the first of all points, those included that observe; "" if there is none.
 	First string
 
-	view   *compile.View
-	points []*compile.Point // that enforce
-	class  []int            // part -> class of the view
-	cells  map[int]packet.Services
+	// Points are those that enforce, by name.
+	Points []*compile.Point
+
+	view  *compile.View
+	class []int // part -> class of the view
+	cells map[int]packet.Services
 }
 
 // NewEnds cuts the address space by the view, the overlays, and some sets besides.
@@ -42,7 +44,7 @@ func NewEnds(view *compile.View, points []compile.Point, more []packet.Addrs) *E
 		if p.Mode == policy.Observe {
 			continue // there is no way to count and not to drop: nothing is installed
 		}
-		w.points = append(w.points, p)
+		w.Points = append(w.Points, p)
 		w.All = w.All.Union(p.Protects)
 		sets = append(sets, p.Protects)
 		for _, f := range p.Failsafe {
@@ -52,7 +54,7 @@ func NewEnds(view *compile.View, points []compile.Point, more []packet.Addrs) *E
 	if w.First == "" {
 		return w
 	}
-	slices.SortFunc(w.points, func(a, b *compile.Point) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
+	slices.SortFunc(w.Points, func(a, b *compile.Point) int { return slices.Compare([]byte(a.Name), []byte(b.Name)) })
 	classes := make([]packet.Addrs, len(view.Classes))
 	for i := range view.Classes {
 		classes[i] = view.Classes[i].Addrs
@@ -67,7 +69,7 @@ func NewEnds(view *compile.View, points []compile.Point, more []packet.Addrs) *E
 // sourcePorts cuts the source ports where DHCP or a failsafe's answers tell them apart.
 func (w *Ends) sourcePorts() []Ports {
 	starts := []int{0, 67, 68, 69, 546, 547, 548}
-	for _, p := range w.points {
+	for _, p := range w.Points {
 		for _, f := range p.Failsafe {
 			for _, s := range f.Services {
 				for proto := s.Lo >> 16; proto <= s.Hi>>16; proto++ {
@@ -112,12 +114,12 @@ func (w *Ends) Policy(src, dst int, run Ports) packet.Services {
 func (w *Ends) ask(hook string, src, dst int, run Ports, essential bool) packet.Services {
 	s, d := w.Parts[src].First(), w.Parts[dst].First()
 	out := packet.AllServices()
-	for _, p := range w.points {
+	for _, p := range w.Points {
 		if !p.Sees(hook, s, d) {
 			continue
 		}
 		h := compile.FlowHeader(hook, "", s, d, run.Lo, run.Hi, false)
-		mine := p.FailsafeServices(h).Union(w.cell(w.class[src], w.class[dst]))
+		mine := p.FailsafeServices(h).Union(w.Cell(src, dst))
 		if essential {
 			mine = mine.Union(p.Essential(h))
 		}
@@ -126,19 +128,23 @@ func (w *Ends) ask(hook string, src, dst int, run Ports, essential bool) packet.
 	return out
 }
 
-func (w *Ends) cell(src, dst int) packet.Services {
-	id := w.view.CellID(src, dst)
+// CellID numbers what policy says between two parts: pairs of one number fare alike by it.
+func (w *Ends) CellID(src, dst int) int { return w.view.CellID(w.class[src], w.class[dst]) }
+
+// Cell is what policy permits between two parts.
+func (w *Ends) Cell(src, dst int) packet.Services {
+	id := w.CellID(src, dst)
 	if s, ok := w.cells[id]; ok {
 		return s
 	}
-	s := w.view.Matrix.Services(w.view.Cell(src, dst), func(o *compile.Outcome) bool { return o.Permit })
+	s := w.view.Matrix.Services(w.view.Cell(w.class[src], w.class[dst]), func(o *compile.Outcome) bool { return o.Permit })
 	w.cells[id] = s
 	return s
 }
 
 // Seer is the point whose residue flows between two parts are.
 func (w *Ends) Seer(hook string, src, dst int) string {
-	for _, p := range w.points {
+	for _, p := range w.Points {
 		if p.Sees(hook, w.Parts[src].First(), w.Parts[dst].First()) {
 			return p.Name
 		}
@@ -151,5 +157,5 @@ func (w *Ends) Class(part int) int { return w.class[part] }
 
 // Wants reports whether some point that enforces lets a kind of essential traffic pass.
 func (w *Ends) Wants(essential string) bool {
-	return slices.ContainsFunc(w.points, func(p *compile.Point) bool { return !p.Off[essential] })
+	return slices.ContainsFunc(w.Points, func(p *compile.Point) bool { return !p.Off[essential] })
 }

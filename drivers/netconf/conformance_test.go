@@ -40,6 +40,19 @@ func TestConformanceOfWhatIsSent(t *testing.T) {
 	drivertest.Run(t, f)
 }
 
+// Without a commit a port has its old lists or its new ones, whole, after each of the writes.
+func TestConformanceInSteps(t *testing.T) {
+	f := factory("ietf", netconftest.Options{Without: []string{"candidate:1.0", "confirmed-commit:1.0", "confirmed-commit:1.1"}, WritableRunning: true}, nil)
+	f.Placements = []drivertest.Placement{plugged(drivertest.Managed())}
+	whole := f.New
+	f.New = func(t testing.TB) *drivertest.Subject {
+		s := whole(t)
+		s.Mutants, s.AddRival = nil, nil // as with a candidate
+		return s
+	}
+	drivertest.Run(t, f)
+}
+
 // The models of vendors, with what each can say: OpenConfig tells later fragments, Junos has one
 // filter for both families.
 func TestConformanceOfDialects(t *testing.T) {
@@ -113,6 +126,9 @@ func subject(b *bed) *drivertest.Subject {
 		Fail:   b.fail, Heal: b.heal, Faults: sim.Faults(),
 		Steps: func(after func()) {
 			for _, op := range []string{"commit", "edit-config"} {
+				if op == "edit-config" && b.candidate {
+					continue // the candidate is no state of the switch
+				}
 				b.server.After(op, after)
 			}
 		},
@@ -191,6 +207,10 @@ func (b *bed) tamper(n int) string {
 // fail maps a fault onto what the server can do.
 func (b *bed) fail(f sim.Fault, skip int) {
 	faults := make([]netconftest.Fault, skip)
+	write := "commit"
+	if !b.candidate {
+		write = "edit-config"
+	}
 	switch f {
 	case sim.ReadError, sim.ReadTruncated: // the first read of a session is to see that it answers
 		fault := netconftest.CutMid()
@@ -201,12 +221,12 @@ func (b *bed) fail(f sim.Fault, skip int) {
 	case sim.ReadStale:
 		b.server.Lag(1)
 	case sim.WriteLost:
-		b.server.Next("commit", append(faults, netconftest.CutBefore())...)
+		b.server.Next(write, append(faults, netconftest.CutBefore())...)
 	case sim.AnswerLost:
-		b.server.Next("commit", append(faults, netconftest.CutAfter())...)
+		b.server.Next(write, append(faults, netconftest.CutAfter())...)
 	case sim.Vanish:
-		b.server.Next("commit", append(faults, netconftest.CutBefore())...)
-		b.server.Before("commit", func() {
+		b.server.Next(write, append(faults, netconftest.CutBefore())...)
+		b.server.Before(write, func() {
 			if skip--; skip < 0 {
 				b.gone.Store(true)
 			}
@@ -217,6 +237,7 @@ func (b *bed) fail(f sim.Fault, skip int) {
 func (b *bed) heal() {
 	b.gone.Store(false)
 	b.server.Before("commit", nil)
+	b.server.Before("edit-config", nil)
 	b.server.Heal()
 }
 

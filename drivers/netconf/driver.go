@@ -67,9 +67,11 @@ var (
 	_ driver.Trier  = (*Driver)(nil)
 )
 
-// Capabilities of a switch with a candidate: what is unknown before a session is not claimed.
+// Capabilities of the switch. One that has not been spoken to is not taken for atomic.
 func (d *Driver) Capabilities() driver.Capabilities {
-	return driver.Capabilities{Atomic: !d.settings.Direct, EndsFlows: true}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return driver.Capabilities{Atomic: d.caps != nil && d.candidate(), EndsFlows: true}
 }
 
 func (d *Driver) now() time.Time {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,13 +33,15 @@ type bed struct {
 	known   string
 	edit    func(*netconf.Settings)
 	gone    atomic.Bool
-	drivers []*netconf.Driver
+	// candidate is set for a server that has one.
+	candidate bool
+	drivers   []*netconf.Driver
 }
 
 // newBed starts a switch. edit changes the settings of its drivers.
 func newBed(t testing.TB, name string, o netconftest.Options, edit func(*netconf.Settings)) *bed {
 	t.Helper()
-	b := &bed{t: t, dialect: dialect.Named(name), edit: edit}
+	b := &bed{t: t, dialect: dialect.Named(name), edit: edit, candidate: !slices.Contains(o.Without, "candidate:1.0")}
 	o.Keys, o.Validate = netconftest.Keys(name), validators[name]
 	s, err := netconftest.Start(o)
 	if err != nil {

@@ -257,15 +257,33 @@ func (d *Driver) Undo(ctx context.Context) error {
 	} else if _, err = d.open(ctx); err == nil {
 		err = d.conn.CancelCommit(ctx, id)
 	}
-	after, bad := d.read(ctx)
-	if bad != nil {
-		return bad
-	}
-	if _, still, on := after.onTrial(); on && still == id {
-		if until, _, _ := after.onTrial(); until.After(d.now()) {
+	// A server notices in its own time that a session is over. It is not asked too often:
+	// netconfd does nothing of the kind while it is.
+	for end := time.Now().Add(goneBack); ; {
+		after, bad := d.read(ctx)
+		if bad != nil {
+			return bad
+		}
+		until, still, on := after.onTrial()
+		if !on || still != id || !until.After(d.now()) {
+			// What is left after its time was confirmed by somebody else's commit, and is put
+			// back like any other state.
+			return nil
+		}
+		if time.Now().After(end) || err != nil {
 			return fmt.Errorf("%q still holds what was on trial: %w", d.settings.Session.Address, cmp.Or(err, errors.New("it answered that it had taken it back")))
 		}
-		// Somebody else's commit confirmed it: what holds now is put back like any other state.
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
 	}
-	return nil
 }
+
+const (
+	// goneBack is how long a switch may take to go back once it is told to.
+	goneBack = 20 * time.Second
+	// look is the pause between two looks whether it has.
+	look = 2 * time.Second
+)

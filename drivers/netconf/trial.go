@@ -270,6 +270,10 @@ func (d *Driver) Undo(ctx context.Context) error {
 			// back like any other state.
 			return nil
 		}
+		var refused *session.RefusedError
+		if errors.As(err, &refused) {
+			return d.unmark(ctx, err)
+		}
 		if time.Now().After(end) || err != nil {
 			return fmt.Errorf("%q still holds what was on trial: %w", d.settings.Session.Address, cmp.Or(err, errors.New("it answered that it had taken it back")))
 		}
@@ -279,6 +283,22 @@ func (d *Driver) Undo(ctx context.Context) error {
 		case <-time.After(look):
 		}
 	}
+}
+
+// unmark takes the mark of a trial away that is none any more: somebody else's commit made it
+// permanent, or ours did and could not tidy up. What is left is put back like any other state;
+// with its mark nobody could change it until its time is up.
+func (d *Driver) unmark(ctx context.Context, why error) error {
+	now, err := d.lock(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("%q still holds what was on trial: %w; %w", d.settings.Session.Address, why, err)
+	}
+	want := now.Config.Clone()
+	want.Lists = slices.DeleteFunc(want.Lists, func(l portacl.List) bool { _, _, is := readMark(d.site, l.Name); return is })
+	if err := d.edit(ctx, &now.Config, &want); err != nil {
+		return err
+	}
+	return d.finish(ctx, session.Commit{}, false)
 }
 
 const (

@@ -9,8 +9,10 @@ import (
 
 	"bulkhead/drivers/netconf"
 	"bulkhead/drivers/netconf/netconftest"
+	"bulkhead/drivers/netconf/session"
 	"bulkhead/inventory"
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/config"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/driver/drivertest"
 	"bulkhead/pkg/driver/portacl"
@@ -264,5 +266,52 @@ func TestRoundTrips(t *testing.T) {
 	}
 	if n := b.server.Count("") - before; n != 10 {
 		t.Errorf("%d round trips", n)
+	}
+}
+
+// Somebody else confirms what is on trial: it does not go back by itself any more, and is put
+// back like any other state before its time is up.
+func TestConfirmedBySomebodyElse(t *testing.T) {
+	b := newBed(t, "ietf", netconftest.Options{}, nil)
+	ctx := timed(t)
+	d := b.driver()
+	first, before := b.change(d, 80)
+	if err := d.Apply(ctx, first); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := b.change(d, 443)
+	if err := d.Try(ctx, c, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	_ = d.Close()
+	if !b.unlocked() {
+		t.Fatal("still locked")
+	}
+	p, on := b.server.Pending()
+	if !on {
+		t.Fatal("nothing waits")
+	}
+	s, err := session.Dial(ctx, session.Options{Address: b.server.Address(), User: "admin", Password: config.NewValue(b.server.Password()), KnownHosts: b.known, Keepalive: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(ctx, session.Commit{PersistID: p.Persist}); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	d = b.driver()
+	if err := d.Undo(ctx); err != nil {
+		t.Fatal(err)
+	}
+	now, err := d.Read(ctx)
+	if err != nil || d.Trial(now) != nil {
+		t.Fatalf("still on trial: %v", err)
+	}
+	back, err := d.Diff(now, before)
+	if err == nil {
+		err = d.Apply(ctx, back)
+	}
+	if err != nil || !b.holds(d, before) {
+		t.Errorf("not put back: %v", err)
 	}
 }

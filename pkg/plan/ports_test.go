@@ -6,6 +6,7 @@ import (
 
 	"bulkhead/inventory"
 	"bulkhead/pkg/compile"
+	"bulkhead/pkg/driver/portacl"
 	"bulkhead/pkg/driver/portacl/decode"
 	"bulkhead/pkg/driver/portacl/render"
 	"bulkhead/pkg/packet"
@@ -48,6 +49,12 @@ func TestFlowsAcrossPorts(t *testing.T) {
 		if c.Permit {
 			t.Errorf("the first lists permit something: %+v", c)
 		}
+	}
+	// The brake sees it, too.
+	open := decode.Decode(&portacl.Config{})
+	named := []netip.Addr{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")}
+	if share := plan.DeniedShare(m, points, open, then, named); share == nil || share.Percent == 0 {
+		t.Errorf("the share of what is newly denied is %+v", *share)
 	}
 	again, _, _ := plan.DiffFlowsShare(m, points, then, then, nil)
 	if len(again) != 0 {

@@ -7,6 +7,7 @@ import (
 
 	"bulkhead/drivers/aws"
 	"bulkhead/drivers/aws/awstest"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/driver/drivertest"
@@ -38,7 +39,7 @@ func factory(named bool) drivertest.Factory {
 		New:        func(t testing.TB) *drivertest.Subject { return subject(t, named) },
 		Placements: []drivertest.Placement{quiet(), drivertest.Shared(), drivertest.Leased(), drivertest.Managed(), drivertest.Observed()},
 		World:      policytest.Options{MaxAssets: 4, MaxGroups: 3, MaxPolicies: 4},
-		Random:     12,
+		Random:     tries.Of(12),
 		Budget:     map[string]int{"rules": 2},
 		Inherent:   []string{"no-multicast", "provider-link-local", "icmp-family"},
 		Everything: []policy.Range{{Proto: 1, Hi: 65535}, {Proto: 6, Hi: 65535}, {Proto: 17, Hi: 65535}, {Proto: 58, Hi: 65535}},

@@ -9,6 +9,7 @@ import (
 
 	"bulkhead/drivers/netconf"
 	"bulkhead/drivers/netconf/netconftest"
+	"bulkhead/internal/tries"
 	"bulkhead/pkg/compile"
 	"bulkhead/pkg/driver"
 	"bulkhead/pkg/driver/drivertest"
@@ -24,51 +25,43 @@ import (
 // placements are the suite's, but for DHCP, which a random placement of TestListsAreProved has.
 var placements = []drivertest.Placement{plugged(drivertest.Quiet()), plugged(drivertest.Shared()), plugged(drivertest.Managed()), plugged(drivertest.Observed())}
 
+// variants are a switch that can do everything, and others of which only what is peculiar to
+// them is held against the suite: hooks of the first that would run the same code are left out.
+var variants = []struct {
+	name    string
+	dialect string
+	server  netconftest.Options
+	edit    func(*netconf.Settings)
+	without func(*drivertest.Subject)
+}{
+	{"all", "ietf", netconftest.Options{}, nil, nil},
+	{"what is sent only", "ietf", netconftest.Options{}, func(s *netconf.Settings) { s.Egress = false },
+		func(s *drivertest.Subject) { s.Fail, s.Mutants = nil, nil }},
+	// Without a commit a port has its old lists or its new ones, whole, after each of the writes.
+	{"in steps", "ietf", netconftest.Options{Without: []string{"candidate:1.0", "confirmed-commit:1.0", "confirmed-commit:1.1"}, WritableRunning: true}, nil,
+		func(s *drivertest.Subject) { s.Mutants, s.AddRival = nil, nil }},
+	// The models of vendors have one list a port, direction and family: no rival can be beside it.
+	// OpenConfig tells later fragments.
+	{"openconfig", "openconfig", netconftest.Options{}, nil, func(s *drivertest.Subject) { s.Fail, s.Mutants, s.AddRival = nil, nil, nil }},
+	// Junos has one filter for both families.
+	{"junos", "junos", netconftest.Options{}, nil, func(s *drivertest.Subject) { s.Fail, s.Mutants, s.AddRival = nil, nil, nil }},
+}
+
 func TestConformance(t *testing.T) {
-	drivertest.Run(t, factory("ietf", netconftest.Options{}, nil))
-}
-
-func TestConformanceOfWhatIsSent(t *testing.T) {
-	f := factory("ietf", netconftest.Options{}, func(s *netconf.Settings) { s.Egress = false })
-	f.Placements = []drivertest.Placement{plugged(drivertest.Managed())}
-	whole := f.New
-	f.New = func(t testing.TB) *drivertest.Subject {
-		s := whole(t)
-		s.Fail, s.Mutants = nil, nil // the same code, whatever is filtered
-		return s
-	}
-	drivertest.Run(t, f)
-}
-
-// Without a commit a port has its old lists or its new ones, whole, after each of the writes.
-func TestConformanceInSteps(t *testing.T) {
-	f := factory("ietf", netconftest.Options{Without: []string{"candidate:1.0", "confirmed-commit:1.0", "confirmed-commit:1.1"}, WritableRunning: true}, nil)
-	f.Placements = []drivertest.Placement{plugged(drivertest.Managed())}
-	whole := f.New
-	f.New = func(t testing.TB) *drivertest.Subject {
-		s := whole(t)
-		s.Mutants, s.AddRival = nil, nil // as with a candidate
-		return s
-	}
-	drivertest.Run(t, f)
-}
-
-// The models of vendors, with what each can say: OpenConfig tells later fragments, Junos has one
-// filter for both families.
-func TestConformanceOfDialects(t *testing.T) {
-	for _, name := range []string{"openconfig", "junos"} {
-		t.Run(name, func(t *testing.T) {
-			f := factory(name, netconftest.Options{}, nil)
-			f.Placements = []drivertest.Placement{plugged(drivertest.Managed())}
-			if name == "openconfig" { // which has no protocol 255
-				f.Everything = []policy.Range{{Proto: 1, Hi: 65535}, {Proto: 6, Hi: 65535}, {Proto: 17, Hi: 65535}, {Proto: 58, Hi: 65535}}
+	for _, v := range tries.Some(variants) {
+		t.Run(v.name, func(t *testing.T) {
+			f := factory(v.dialect, v.server, v.edit)
+			if v.without != nil {
+				f.Placements = []drivertest.Placement{plugged(drivertest.Managed())}
+				whole := f.New
+				f.New = func(t testing.TB) *drivertest.Subject {
+					s := whole(t)
+					v.without(s)
+					return s
+				}
 			}
-			whole := f.New
-			f.New = func(t testing.TB) *drivertest.Subject {
-				s := whole(t)
-				s.Fail, s.Mutants = nil, nil // the same code, whatever the model
-				s.AddRival = nil             // these models have one list a port, direction and family
-				return s
+			if v.dialect == "openconfig" { // which has no protocol 255
+				f.Everything = []policy.Range{{Proto: 1, Hi: 65535}, {Proto: 6, Hi: 65535}, {Proto: 17, Hi: 65535}, {Proto: 58, Hi: 65535}}
 			}
 			drivertest.Run(t, f)
 		})
@@ -82,7 +75,7 @@ func factory(name string, o netconftest.Options, edit func(*netconf.Settings)) d
 		Placements: placements,
 		Plug:       plugged,
 		World:      policytest.Options{MaxAssets: 4, MaxGroups: 3, MaxPolicies: 4},
-		Random:     12,
+		Random:     tries.Of(12),
 		Budget:     map[string]int{"entries": 3},
 		Inherent:   []string{render.KindReturn, render.KindInbound, render.KindFragment, render.KindMessage},
 	}
